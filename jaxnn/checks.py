@@ -1,0 +1,168 @@
+"""Bad input, answered at the door: the one place where error messages are written.
+
+Shapes and dtypes are static, so those checks also run while JAX traces.  Values are looked at
+only when they are concrete: under `jit`, `vmap` or `grad` the value checks pass silently, and
+results carry flags instead.  Every message reads `where: what must hold, what was given`.
+"""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+from jax.typing import ArrayLike
+from jaxtyping import Array
+
+
+def concrete(x: Any) -> bool:
+    """Returns whether the values of `x` can be looked at, that is, nothing is being traced."""
+    return not isinstance(x, Tracer)
+
+
+def floating(where: str, name: str, x: ArrayLike) -> Array:
+    """Returns `x` as a JAX array; raises TypeError unless it holds floating-point numbers."""
+    try:
+        array = jnp.asarray(x)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{where}: {name} must be an array of floating-point numbers, "
+            f"got {type(x).__name__} ({str(error).splitlines()[0]})"
+        ) from None
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(
+            f"{where}: {name} must hold floating-point numbers, got {array.dtype}; "
+            "convert it with jaxnn.train.as_float"
+        )
+    return array
+
+
+def shape(where: str, name: str, x: Array, expected: tuple[int | None, ...]) -> None:
+    """Raises ValueError unless `x.shape` is `expected`, in which None stands for any size."""
+    given = jnp.shape(x)
+    fits = len(given) == len(expected) and all(
+        want is None or want == got for want, got in zip(expected, given, strict=True)
+    )
+    if fits:
+        return
+    words = ["any" if size is None else str(size) for size in expected]
+    wanted = f"({words[0]},)" if len(words) == 1 else f"({', '.join(words)})"
+    hint = ""
+    if len(expected) == 2 and len(given) == 1:
+        hint = "; x.reshape(-1, 1) makes rows of one feature, x[None, :] makes one row"
+    raise ValueError(f"{where}: {name} must have shape {wanted}, got {given}{hint}")
+
+
+def finite(where: str, name: str, x: Array) -> None:
+    """Raises ValueError, naming the first offending place, if `x` has a NaN or an infinity."""
+    if not concrete(x) or bool(jnp.all(jnp.isfinite(x))):
+        return
+    place = tuple(int(i) for i in jnp.argwhere(~jnp.isfinite(x))[0])
+    at = f" at {'row' if len(place) == 1 else 'row, column'} {', '.join(map(str, place))}"
+    raise ValueError(
+        f"{where}: {name} must be finite, got {float(x[place])}{at if place else ''}; "
+        f"drop or impute such entries (and mind the range of {x.dtype})"
+    )
+
+
+def data(where: str, name: str, x: ArrayLike, width: int | None = None) -> Array:
+    """Returns `x` as finite floating-point rows of shape (n, d), n and d at least 1.
+
+    Raises TypeError for a dtype and ValueError for a rank, a width, emptiness or a NaN.
+    """
+    array = floating(where, name, x)
+    shape(where, name, array, (None, width))
+    if 0 in array.shape:
+        raise ValueError(f"{where}: {name} must not be empty, got shape {array.shape}")
+    finite(where, name, array)
+    return array
+
+
+def weights(where: str, name: str, w: ArrayLike, n: int) -> Array:
+    """Returns `w` as n weights, finite, not negative, not all zero."""
+    array = floating(where, name, w)
+    shape(where, name, array, (n,))
+    finite(where, name, array)
+    if concrete(array) and bool(jnp.any(array < 0)):
+        raise ValueError(f"{where}: {name} must not be negative, got {float(array.min())}")
+    if concrete(array) and bool(jnp.all(array == 0)):
+        raise ValueError(f"{where}: {name} must not be zero everywhere")
+    return array
+
+
+def _number(where: str, name: str, x: ArrayLike, wanted: str, low: float, high: float,
+            open_low: bool) -> None:  # fmt: skip
+    if isinstance(x, str | bytes | None):
+        raise TypeError(f"{where}: {name} must be {wanted}, got {x!r}")
+    if not concrete(x):
+        return
+    array = jnp.asarray(x)
+    above = array > low if open_low else array >= low
+    if not bool(jnp.all(above & (array <= high) & jnp.isfinite(array))):
+        given = x if array.ndim == 0 else array.tolist()
+        raise ValueError(f"{where}: {name} must be {wanted}, got {given}")
+
+
+def positive(where: str, name: str, x: ArrayLike) -> None:
+    """Raises unless every number of `x` is finite and above zero."""
+    _number(where, name, x, "positive and finite", 0.0, float("inf"), True)
+
+
+def non_negative(where: str, name: str, x: ArrayLike) -> None:
+    """Raises unless every number of `x` is finite and at least zero."""
+    _number(where, name, x, "non-negative and finite", 0.0, float("inf"), False)
+
+
+def probability(where: str, name: str, x: ArrayLike) -> None:
+    """Raises unless every number of `x` lies in (0, 1]."""
+    _number(where, name, x, "in (0, 1]", 0.0, 1.0, True)
+
+
+def count(where: str, name: str, x: Any, least: int = 1, most: int | None = None) -> int:
+    """Returns the static whole number `x`; raises unless it lies in [least, most]."""
+    if isinstance(x, bool) or not hasattr(x, "__index__"):
+        raise TypeError(f"{where}: {name} must be a whole number, got {x!r}")
+    value = x.__index__()
+    if value < least or (most is not None and value > most):
+        span = f"at least {least}" if most is None else f"between {least} and {most}"
+        raise ValueError(f"{where}: {name} must be {span}, got {value}")
+    return value
+
+
+def in_table(where: str, name: str, choice: Any, table: Iterable[str]) -> None:
+    """Raises ValueError, listing the choices and the nearest one, unless `choice` is known."""
+    names = list(table)
+    if isinstance(choice, str) and choice in names:
+        return
+    near = difflib.get_close_matches(str(choice), names, n=1, cutoff=0.5)
+    guess = f" (did you mean {near[0]!r}?)" if near else ""
+    raise ValueError(f"{where}: unknown {name} {choice!r}{guess}; choose from {', '.join(names)}")
+
+
+def labels(where: str, name: str, y: ArrayLike, n: int, n_classes: int) -> Array:
+    """Returns `y` as n class labels, whole numbers in [0, n_classes)."""
+    array = jnp.asarray(y)
+    if not jnp.issubdtype(array.dtype, jnp.integer):
+        raise TypeError(f"{where}: {name} must hold whole numbers, got {array.dtype}")
+    shape(where, name, array, (n,))
+    if concrete(array) and bool(jnp.any((array < 0) | (array >= n_classes))):
+        raise ValueError(
+            f"{where}: {name} must lie in [0, {n_classes}), "
+            f"got values from {int(array.min())} to {int(array.max())}"
+        )
+    return array
+
+
+def key(where: str, k: Any) -> None:
+    """Raises TypeError unless `k` is one PRNG key, typed or old-style."""
+    dtype = getattr(k, "dtype", None)
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        if k.shape == ():
+            return
+        raise TypeError(f"{where}: key must be a single key, got keys of shape {k.shape}")
+    if dtype == jnp.uint32 and k.shape == (2,):
+        return
+    raise TypeError(
+        f"{where}: key must be a PRNG key such as jax.random.key(0), got {type(k).__name__}"
+    )

@@ -1,0 +1,43 @@
+"""Gaussian mixtures: `init`, `fit`, `log_prob`, `sample` and what goes with them."""
+
+from jaxnn.gmm.covariances import COVARIANCES, Covariances, Diag, Full, Spherical, Tied
+from jaxnn.gmm.em import Fit, Moments, e_step, fit, m_step
+from jaxnn.gmm.model import (
+    GMM,
+    aic,
+    bic,
+    from_covariances,
+    log_joint,
+    log_prob,
+    n_parameters,
+    posterior,
+    predict,
+    sample,
+)
+from jaxnn.gmm.starts import STARTS, init
+
+__all__ = [
+    "COVARIANCES",
+    "GMM",
+    "STARTS",
+    "Covariances",
+    "Diag",
+    "Fit",
+    "Full",
+    "Moments",
+    "Spherical",
+    "Tied",
+    "aic",
+    "bic",
+    "e_step",
+    "fit",
+    "from_covariances",
+    "init",
+    "log_joint",
+    "log_prob",
+    "m_step",
+    "n_parameters",
+    "posterior",
+    "predict",
+    "sample",
+]

@@ -1,0 +1,339 @@
+"""Covariance families: full, tied, diag and spherical, as entries of one table.
+
+Shapes: k components, d features, c rows of a tile.  A family owns the square root of its
+covariances (Cholesky factors or standard deviations, in data units) and sees data in *whitened*
+coordinates y = S⁻¹(x − m): there the component that owns y is the standard normal, so densities,
+moments and updates keep their precision whatever the scale, the offset or the tightness of the
+clusters.  A new family is one class with these methods and one line in `COVARIANCES`.
+
+`update` is the M-step for covariances (Bishop, 2006, eq. 9.25) in those coordinates: with the mean
+second moment E[yyᵀ] and the whitened shift δ of the mean, Σ_new = S(E[yyᵀ] − δδᵀ)Sᵀ + ridge.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, Self
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxnn.linalg import inverse_tril, log_det_tril
+
+Whitener = Callable[[Float[Array, "c d"]], Float[Array, "k d c"]]
+Means = Float[Array, "k d"]
+Counts = Float[Array, " k"]
+
+
+class Covariances(Protocol):
+    """What a family must offer."""
+
+    @staticmethod
+    def shape(k: int, d: int) -> tuple[int, ...]:
+        """Returns the shape of the covariances that `from_covariances` takes."""
+        ...
+
+    @staticmethod
+    def valid(covariances: Array) -> Bool[Array, ""]:
+        """Returns whether these are covariances: symmetric and positive definite."""
+        ...
+
+    @classmethod
+    def from_covariances(cls, covariances: Array) -> Self:
+        """Returns the family with these covariances (data units squared)."""
+        ...
+
+    @classmethod
+    def from_variances(cls, variances: Float[Array, " d"], k: int) -> Self:
+        """Returns k components that all have these variances of the columns, uncorrelated."""
+        ...
+
+    def covariances(self, means: Means) -> Float[Array, "k d d"]:
+        """Returns all covariance matrices, data units squared."""
+        ...
+
+    def whitener(self, means: Means) -> Whitener:
+        """Returns the map of rows x to S_k⁻¹(x − m_k), rows last."""
+        ...
+
+    def log_det(self, means: Means) -> Float[Array, " k"]:
+        """Returns log det S_k, half the log-determinant of the covariance (nats)."""
+        ...
+
+    def colour(self, component: Int[Array, " n"], y: Float[Array, "n d"]) -> Float[Array, "n d"]:
+        """Returns S y, from whitened coordinates of the given components to data units."""
+        ...
+
+    def second(self, y: Float[Array, "k d c"], resp: Float[Array, "k c"]) -> Array:
+        """Returns the additive second moment Σ r yyᵀ, as far as the family needs it."""
+        ...
+
+    def update(
+        self,
+        second: Array,
+        counts: Counts,
+        shift: Means,
+        ridge: Float[Array, " d"],
+        alive: Bool[Array, " k"],
+    ) -> Self:
+        """Returns the M-step's family; components that are not alive keep what they had."""
+        ...
+
+    @staticmethod
+    def n_parameters(k: int | Array, d: int) -> int | Array:
+        """Returns how many free numbers k covariances have."""
+        ...
+
+
+def _outer(v: Float[Array, "*batch d"]) -> Float[Array, "*batch d d"]:
+    return v[..., :, None] * v[..., None, :]
+
+
+def _floor(m: Array) -> Array:
+    """Keeps a variance ratio positive: below eps it is the rounding of E[y²] − δ²."""
+    return jnp.maximum(m, jnp.finfo(m.dtype).eps)
+
+
+def _positive(variances: Array) -> Bool[Array, ""]:
+    return jnp.all(variances > 0)
+
+
+def _definite(matrices: Float[Array, "*batch d d"]) -> Bool[Array, ""]:
+    transposed = jnp.swapaxes(matrices, -1, -2)
+    near = 100 * jnp.finfo(matrices.dtype).eps * jnp.max(jnp.abs(matrices))
+    symmetric = jnp.all(jnp.abs(matrices - transposed) <= near)
+    return symmetric & jnp.all(jnp.isfinite(jnp.linalg.cholesky(matrices)))
+
+
+class Full(NamedTuple):
+    """Each component its own covariance matrix, as lower Cholesky factors."""
+
+    scale_tril: Float[Array, "k d d"]
+
+    @staticmethod
+    def shape(k: int, d: int) -> tuple[int, ...]:
+        return (k, d, d)
+
+    @staticmethod
+    def valid(covariances: Array) -> Bool[Array, ""]:
+        return _definite(covariances)
+
+    @classmethod
+    def from_covariances(cls, covariances: Float[Array, "k d d"]) -> Self:
+        return cls(scale_tril=jnp.linalg.cholesky(covariances))
+
+    @classmethod
+    def from_variances(cls, variances: Float[Array, " d"], k: int) -> Self:
+        tril = jnp.diag(jnp.sqrt(variances))
+        return cls(scale_tril=jnp.broadcast_to(tril, (k, *tril.shape)))
+
+    def covariances(self, means: Means) -> Float[Array, "k d d"]:
+        return jnp.einsum("kij,klj->kil", self.scale_tril, self.scale_tril)
+
+    def whitener(self, means: Means) -> Whitener:
+        inverse = inverse_tril(self.scale_tril)
+        centre = jnp.mean(means, axis=0, keepdims=True)  # so that no large offset is multiplied
+        at_mean = jnp.einsum("kij,kj->ki", inverse, means - centre)[:, :, None]
+        return lambda x: jnp.einsum("kij,cj->kic", inverse, x - centre) - at_mean
+
+    def log_det(self, means: Means) -> Float[Array, " k"]:
+        return log_det_tril(self.scale_tril)
+
+    def colour(self, component: Int[Array, " n"], y: Float[Array, "n d"]) -> Float[Array, "n d"]:
+        return jnp.einsum("nij,nj->ni", self.scale_tril[component], y)
+
+    def second(self, y: Float[Array, "k d c"], resp: Float[Array, "k c"]) -> Array:
+        return jnp.einsum("kic,kjc->kij", y * resp[:, None, :], y)
+
+    def update(
+        self,
+        second: Float[Array, "k d d"],
+        counts: Counts,
+        shift: Means,
+        ridge: Float[Array, " d"],
+        alive: Bool[Array, " k"],
+    ) -> Self:
+        moment = second / counts[:, None, None] - _outer(shift)
+        root = inverse_tril(self.scale_tril) * jnp.sqrt(ridge)[None, None, :]
+        moment += jnp.einsum("kij,klj->kil", root, root)
+        moment = jnp.where(alive[:, None, None], moment, jnp.eye(moment.shape[-1])[None])
+        # A product of lower triangular factors is one: no covariance is ever formed.
+        return type(self)(scale_tril=self.scale_tril @ jnp.linalg.cholesky(moment))
+
+    @staticmethod
+    def n_parameters(k: int | Array, d: int) -> int | Array:
+        return k * (d * (d + 1) // 2)
+
+
+class Tied(NamedTuple):
+    """One covariance matrix for all components, as its lower Cholesky factor."""
+
+    scale_tril: Float[Array, "d d"]
+
+    @staticmethod
+    def shape(k: int, d: int) -> tuple[int, ...]:
+        return (d, d)
+
+    @staticmethod
+    def valid(covariances: Array) -> Bool[Array, ""]:
+        return _definite(covariances)
+
+    @classmethod
+    def from_covariances(cls, covariances: Float[Array, "d d"]) -> Self:
+        return cls(scale_tril=jnp.linalg.cholesky(covariances))
+
+    @classmethod
+    def from_variances(cls, variances: Float[Array, " d"], k: int) -> Self:
+        return cls(scale_tril=jnp.diag(jnp.sqrt(variances)))
+
+    def covariances(self, means: Means) -> Float[Array, "k d d"]:
+        covariance = self.scale_tril @ self.scale_tril.T
+        return jnp.broadcast_to(covariance, (means.shape[0], *covariance.shape))
+
+    def whitener(self, means: Means) -> Whitener:
+        inverse = inverse_tril(self.scale_tril)
+        centre = jnp.mean(means, axis=0, keepdims=True)
+        at_mean = ((means - centre) @ inverse.T)[:, :, None]
+        return lambda x: jnp.einsum("ij,cj->ic", inverse, x - centre)[None] - at_mean
+
+    def log_det(self, means: Means) -> Float[Array, " k"]:
+        return jnp.broadcast_to(log_det_tril(self.scale_tril), means.shape[:1])
+
+    def colour(self, component: Int[Array, " n"], y: Float[Array, "n d"]) -> Float[Array, "n d"]:
+        return y @ self.scale_tril.T
+
+    def second(self, y: Float[Array, "k d c"], resp: Float[Array, "k c"]) -> Array:
+        return jnp.einsum("kic,kjc->ij", y * resp[:, None, :], y)
+
+    def update(
+        self,
+        second: Float[Array, "d d"],
+        counts: Counts,
+        shift: Means,
+        ridge: Float[Array, " d"],
+        alive: Bool[Array, " k"],
+    ) -> Self:
+        counts = jnp.where(alive, counts, 0.0)
+        moment = (second - jnp.einsum("k,ki,kj->ij", counts, shift, shift)) / jnp.sum(counts)
+        root = inverse_tril(self.scale_tril) * jnp.sqrt(ridge)[None, :]
+        return type(self)(scale_tril=self.scale_tril @ jnp.linalg.cholesky(moment + root @ root.T))
+
+    @staticmethod
+    def n_parameters(k: int | Array, d: int) -> int | Array:
+        return d * (d + 1) // 2
+
+
+class Diag(NamedTuple):
+    """Each component its own variance per feature, as standard deviations."""
+
+    scale: Float[Array, "k d"]
+
+    @staticmethod
+    def shape(k: int, d: int) -> tuple[int, ...]:
+        return (k, d)
+
+    @staticmethod
+    def valid(covariances: Array) -> Bool[Array, ""]:
+        return _positive(covariances)
+
+    @classmethod
+    def from_covariances(cls, covariances: Float[Array, "k d"]) -> Self:
+        return cls(scale=jnp.sqrt(covariances))
+
+    @classmethod
+    def from_variances(cls, variances: Float[Array, " d"], k: int) -> Self:
+        return cls(scale=jnp.broadcast_to(jnp.sqrt(variances), (k, *variances.shape)))
+
+    def covariances(self, means: Means) -> Float[Array, "k d d"]:
+        return jnp.square(self.scale)[:, :, None] * jnp.eye(means.shape[1], dtype=means.dtype)[None]
+
+    def whitener(self, means: Means) -> Whitener:
+        inverse = (1 / self.scale)[:, :, None]
+        return lambda x: (x.T[None] - means[:, :, None]) * inverse
+
+    def log_det(self, means: Means) -> Float[Array, " k"]:
+        return jnp.sum(jnp.log(self.scale), axis=1)
+
+    def colour(self, component: Int[Array, " n"], y: Float[Array, "n d"]) -> Float[Array, "n d"]:
+        return self.scale[component] * y
+
+    def second(self, y: Float[Array, "k d c"], resp: Float[Array, "k c"]) -> Array:
+        return jnp.sum(y * y * resp[:, None, :], axis=2)
+
+    def update(
+        self,
+        second: Float[Array, "k d"],
+        counts: Counts,
+        shift: Means,
+        ridge: Float[Array, " d"],
+        alive: Bool[Array, " k"],
+    ) -> Self:
+        moment = _floor(second / counts[:, None] - jnp.square(shift))
+        variances = jnp.square(self.scale) * moment + ridge[None, :]
+        variances = jnp.where(alive[:, None], variances, jnp.square(self.scale))
+        return type(self)(scale=jnp.sqrt(variances))
+
+    @staticmethod
+    def n_parameters(k: int | Array, d: int) -> int | Array:
+        return k * d
+
+
+class Spherical(NamedTuple):
+    """Each component one variance for all features, as standard deviations."""
+
+    scale: Float[Array, " k"]
+
+    @staticmethod
+    def shape(k: int, d: int) -> tuple[int, ...]:
+        return (k,)
+
+    @staticmethod
+    def valid(covariances: Array) -> Bool[Array, ""]:
+        return _positive(covariances)
+
+    @classmethod
+    def from_covariances(cls, covariances: Float[Array, " k"]) -> Self:
+        return cls(scale=jnp.sqrt(covariances))
+
+    @classmethod
+    def from_variances(cls, variances: Float[Array, " d"], k: int) -> Self:
+        return cls(scale=jnp.broadcast_to(jnp.sqrt(jnp.mean(variances)), (k,)))
+
+    def covariances(self, means: Means) -> Float[Array, "k d d"]:
+        eye = jnp.eye(means.shape[1], dtype=means.dtype)
+        return jnp.square(self.scale)[:, None, None] * eye[None]
+
+    def whitener(self, means: Means) -> Whitener:
+        inverse = (1 / self.scale)[:, None, None]
+        return lambda x: (x.T[None] - means[:, :, None]) * inverse
+
+    def log_det(self, means: Means) -> Float[Array, " k"]:
+        return means.shape[1] * jnp.log(self.scale)
+
+    def colour(self, component: Int[Array, " n"], y: Float[Array, "n d"]) -> Float[Array, "n d"]:
+        return self.scale[component][:, None] * y
+
+    def second(self, y: Float[Array, "k d c"], resp: Float[Array, "k c"]) -> Array:
+        return jnp.sum(jnp.mean(y * y, axis=1) * resp, axis=1)
+
+    def update(
+        self,
+        second: Float[Array, " k"],
+        counts: Counts,
+        shift: Means,
+        ridge: Float[Array, " d"],
+        alive: Bool[Array, " k"],
+    ) -> Self:
+        moment = _floor(second / counts - jnp.mean(jnp.square(shift), axis=1))
+        variances = jnp.square(self.scale) * moment + jnp.mean(ridge)
+        return type(self)(scale=jnp.sqrt(jnp.where(alive, variances, jnp.square(self.scale))))
+
+    @staticmethod
+    def n_parameters(k: int | Array, d: int) -> int | Array:
+        return k
+
+
+COVARIANCES: dict[str, type[Covariances]] = {
+    "full": Full,
+    "tied": Tied,
+    "diag": Diag,
+    "spherical": Spherical,
+}

@@ -1,0 +1,119 @@
+"""Distances, triangular factors, and the tile loops under every fold over rows.
+
+Shapes: n and m rows, d features.  A tile is a block of consecutive rows; its size is static.
+Where n is no multiple of the size, the last tile reaches back over rows already seen, so that
+every tile has the same shape, nothing is padded, and the data is never copied.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, PyTree
+
+Carry = TypeVar("Carry")
+
+# Numbers in the working set of one tile: a core's cache on CPU, plenty of parallel work elsewhere.
+TILE = {"cpu": 2**19}
+TILE_ACCELERATOR = 2**25
+
+
+def tile_rows(n: int, width: int) -> int:
+    """Returns how many of `n` rows a tile should hold if each row needs `width` numbers."""
+    budget = TILE.get(jax.default_backend(), TILE_ACCELERATOR)
+    return max(1, min(n, max(128, budget // max(width, 1))))
+
+
+def _length(rows: PyTree) -> int:
+    return jax.tree.leaves(rows)[0].shape[0]
+
+
+def _tile(rows: PyTree, start: Array, n: int, size: int) -> tuple[PyTree, Bool[Array, " size"]]:
+    """Returns `size` rows from `start` (earlier, if too few are left), and which are new."""
+    begin = jnp.minimum(start, n - size)
+    tile = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, begin, size), rows)
+    return tile, begin + jnp.arange(size) >= start
+
+
+def fold_rows(
+    step: Callable[[Carry, PyTree, Bool[Array, " size"]], Carry],
+    carry: Carry,
+    rows: PyTree,
+    size: int,
+) -> Carry:
+    """Returns `carry` after `step(carry, tile, fresh)` on every tile of `rows`.
+
+    `rows` is a pytree of arrays with the same leading axis.  `fresh` marks the rows of a tile
+    that no earlier tile held: give the others weight zero.
+    """
+    n = _length(rows)
+    if size >= n:
+        return step(carry, rows, jnp.ones(n, bool))
+
+    def body(carry: Carry, start: Array) -> tuple[Carry, None]:
+        return step(carry, *_tile(rows, start, n, size)), None
+
+    return lax.scan(body, carry, jnp.arange(0, n, size))[0]
+
+
+def map_rows(f: Callable[[PyTree], PyTree], rows: PyTree, size: int) -> PyTree:
+    """Returns `f(rows)` for a row-wise `f`, evaluated tile by tile."""
+    n = _length(rows)
+    if size >= n:
+        return f(rows)
+
+    def body(_: None, start: Array) -> tuple[None, PyTree]:
+        return None, f(_tile(rows, start, n, size)[0])
+
+    def join(tiles: Array) -> Array:
+        whole, rest = n // size, n % size
+        head = tiles[:whole].reshape((whole * size, *tiles.shape[2:]))
+        return jnp.concatenate([head, tiles[-1, size - rest :]]) if rest else head
+
+    return jax.tree.map(join, lax.scan(body, None, jnp.arange(0, n, size))[1])
+
+
+def square_distances(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
+    """Returns |x_i - y_j|² for all pairs of rows.
+
+    Up to 8 features by differences, exact for near neighbours; beyond that by one matrix product
+    about the mean of `y`, where the absolute error is about eps times the largest |y_j - mean|².
+    """
+    if x.shape[1] <= 8:
+        total = jnp.square(x[:, 0, None] - y[None, :, 0])
+        for j in range(1, x.shape[1]):
+            total += jnp.square(x[:, j, None] - y[None, :, j])
+        return total
+    centre = jnp.mean(y, axis=0, keepdims=True)
+    x, y = x - centre, y - centre
+    cross = x @ y.T
+    norms = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(y * y, axis=1)[None, :]
+    return jnp.maximum(norms - 2 * cross, 0.0)
+
+
+def log_det_tril(tril: Float[Array, "*batch d d"]) -> Float[Array, "*batch"]:
+    """Returns the log-determinant of a triangular matrix with a positive diagonal."""
+    # The diagonal first: the logarithm of the zeros above it has a NaN gradient.
+    return jnp.sum(jnp.log(jnp.diagonal(tril, axis1=-2, axis2=-1)), axis=-1)
+
+
+def inverse_tril(tril: Float[Array, "*batch d d"]) -> Float[Array, "*batch d d"]:
+    """Returns the inverse of a lower triangular matrix."""
+    eye = jnp.broadcast_to(jnp.eye(tril.shape[-1], dtype=tril.dtype), tril.shape)
+    return lax.linalg.triangular_solve(tril, eye, left_side=True, lower=True)
+
+
+def mean_and_variance(
+    x: Float[Array, "n d"], weight: Float[Array, " n"]
+) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
+    """Returns the weighted mean and variance of each column; a constant column has variance 1.
+
+    So the variance is always a usable unit of scale.
+    """
+    share = weight / jnp.sum(weight)
+    mean = share @ x
+    variance = share @ jnp.square(x - mean[None])
+    rounding = jnp.square(4 * jnp.finfo(x.dtype).eps * mean)
+    return mean, jnp.where(variance > rounding, variance, 1.0)

@@ -1,0 +1,36 @@
+"""The words that every signature of jaxnn is written in.
+
+Rows are samples.  Letters in shapes: n samples, d features, k components, m query points.
+A `Data` argument may be anything NumPy takes for floating-point rows; `checks` turns it into a
+JAX array at the door, and behind the door everything is an `Array`.
+"""
+
+from typing import Any, Protocol
+
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree, UInt32
+
+Data = Float[ArrayLike, "n d"]
+Weights = Float[ArrayLike, " n"]
+Scalar = Float[ArrayLike, ""] | float  # a traced number: learning rate, ridge, tolerance, ...
+Key = PRNGKeyArray | UInt32[Array, "2"]  # typed or old-style
+
+
+class LossFn(Protocol):
+    """Loss of each row: outputs and targets in, one number a row out."""
+
+    def __call__(self, outputs: Array, targets: Array, /) -> Float[Array, " n"]:
+        """Returns the loss of every row."""
+        ...
+
+
+class ValueAndGrad(Protocol):
+    """What the trainer descends: a value and its gradient in the shape of the parameters.
+
+    `jax.value_and_grad` of a loss, hand-written backpropagation and contrastive divergence all
+    fit.  `key` is fresh for every step; functions that draw nothing ignore it.
+    """
+
+    def __call__(self, params: PyTree, batch: Any, key: Key, /) -> tuple[Float[Array, ""], PyTree]:
+        """Returns the value at `params` on `batch` and its gradient."""
+        ...
