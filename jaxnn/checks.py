@@ -6,7 +6,7 @@ results carry flags instead.  Every message reads `where: what must hold, what w
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -19,6 +19,12 @@ from jaxtyping import Array
 def concrete(x: Any) -> bool:
     """Returns whether the values of `x` can be looked at, that is, nothing is being traced."""
     return not isinstance(x, Tracer)
+
+
+def holds(condition: Callable[[], ArrayLike]) -> bool:
+    """Returns whether a condition on concrete values holds, also while JAX traces around them."""
+    with jax.ensure_compile_time_eval():
+        return bool(jnp.all(condition()))
 
 
 def floating(where: str, name: str, x: ArrayLike) -> Array:
@@ -56,7 +62,7 @@ def shape(where: str, name: str, x: Array, expected: tuple[int | None, ...]) -> 
 
 def finite(where: str, name: str, x: Array) -> None:
     """Raises ValueError, naming the first offending place, if `x` has a NaN or an infinity."""
-    if not concrete(x) or bool(jnp.all(jnp.isfinite(x))):
+    if not concrete(x) or holds(lambda: jnp.isfinite(x)):
         return
     place = tuple(int(i) for i in jnp.argwhere(~jnp.isfinite(x))[0])
     at = f" at {'row' if len(place) == 1 else 'row, column'} {', '.join(map(str, place))}"
@@ -84,9 +90,9 @@ def weights(where: str, name: str, w: ArrayLike, n: int) -> Array:
     array = floating(where, name, w)
     shape(where, name, array, (n,))
     finite(where, name, array)
-    if concrete(array) and bool(jnp.any(array < 0)):
+    if concrete(array) and not holds(lambda: array >= 0):
         raise ValueError(f"{where}: {name} must not be negative, got {float(array.min())}")
-    if concrete(array) and bool(jnp.all(array == 0)):
+    if concrete(array) and holds(lambda: array == 0):
         raise ValueError(f"{where}: {name} must not be zero everywhere")
     return array
 
@@ -97,11 +103,14 @@ def _number(where: str, name: str, x: ArrayLike, wanted: str, low: float, high: 
         raise TypeError(f"{where}: {name} must be {wanted}, got {x!r}")
     if not concrete(x):
         return
-    array = jnp.asarray(x)
-    above = array > low if open_low else array >= low
-    if not bool(jnp.all(above & (array <= high) & jnp.isfinite(array))):
-        given = x if array.ndim == 0 else array.tolist()
-        raise ValueError(f"{where}: {name} must be {wanted}, got {given}")
+
+    def inside() -> Array:
+        array = jnp.asarray(x)
+        above = array > low if open_low else array >= low
+        return above & (array <= high) & jnp.isfinite(array)
+
+    if not holds(inside):
+        raise ValueError(f"{where}: {name} must be {wanted}, got {x}")
 
 
 def positive(where: str, name: str, x: ArrayLike) -> None:
@@ -146,7 +155,7 @@ def labels(where: str, name: str, y: ArrayLike, n: int, n_classes: int) -> Array
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"{where}: {name} must hold whole numbers, got {array.dtype}")
     shape(where, name, array, (n,))
-    if concrete(array) and bool(jnp.any((array < 0) | (array >= n_classes))):
+    if concrete(array) and not holds(lambda: (array >= 0) & (array < n_classes)):
         raise ValueError(
             f"{where}: {name} must lie in [0, {n_classes}), "
             f"got values from {int(array.min())} to {int(array.max())}"

@@ -28,9 +28,9 @@ class ValueAndGrad(Protocol):
     """What the trainer descends: a value and its gradient in the shape of the parameters.
 
     `jax.value_and_grad` of a loss, hand-written backpropagation and contrastive divergence all
-    fit.  `key` is fresh for every step; functions that draw nothing ignore it.
+    fit.  `key` is fresh for every step, and None where the value is only evaluated (no dropout).
     """
 
-    def __call__(self, params: PyTree, batch: Any, key: Key, /) -> tuple[Float[Array, ""], PyTree]:
+    def __call__(self, params: PyTree, batch: Any, key: Key | None, /) -> tuple[Float[Array, ""], PyTree]:
         """Returns the value at `params` on `batch` and its gradient."""
         ...

@@ -1,7 +1,8 @@
 """Gaussian mixtures: `init`, `fit`, `log_prob`, `sample` and what goes with them."""
 
-from jaxnn.gmm.covariances import COVARIANCES, Covariances, Diag, Full, Spherical, Tied
+from jaxnn.gmm.covariances import COVARIANCES, Diag, Full, Spherical, Tied
 from jaxnn.gmm.em import Fit, Moments, e_step, fit, m_step
+from jaxnn.gmm.family import Covariances
 from jaxnn.gmm.model import (
     GMM,
     aic,

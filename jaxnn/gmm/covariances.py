@@ -4,83 +4,19 @@ Shapes: k components, d features, c rows of a tile.  A family owns the square ro
 covariances (Cholesky factors or standard deviations, in data units) and sees data in *whitened*
 coordinates y = S⁻¹(x − m): there the component that owns y is the standard normal, so densities,
 moments and updates keep their precision whatever the scale, the offset or the tightness of the
-clusters.  A new family is one class with these methods and one line in `COVARIANCES`.
+clusters.  A new family is one class with the methods of `family.Covariances` and one table entry.
 
 `update` is the M-step for covariances (Bishop, 2006, eq. 9.25) in those coordinates: with the mean
 second moment E[yyᵀ] and the whitened shift δ of the mean, Σ_new = S(E[yyᵀ] − δδᵀ)Sᵀ + ridge.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Self
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxnn.gmm.family import Covariances, Means, Whitened, Whitener
 from jaxnn.linalg import inverse_tril, log_det_tril
-
-Whitener = Callable[[Float[Array, "c d"]], Float[Array, "k d c"]]
-Means = Float[Array, "k d"]
-Counts = Float[Array, " k"]
-
-
-class Covariances(Protocol):
-    """What a family must offer."""
-
-    @staticmethod
-    def shape(k: int, d: int) -> tuple[int, ...]:
-        """Returns the shape of the covariances that `from_covariances` takes."""
-        ...
-
-    @staticmethod
-    def valid(covariances: Array) -> Bool[Array, ""]:
-        """Returns whether these are covariances: symmetric and positive definite."""
-        ...
-
-    @classmethod
-    def from_covariances(cls, covariances: Array) -> Self:
-        """Returns the family with these covariances (data units squared)."""
-        ...
-
-    @classmethod
-    def from_variances(cls, variances: Float[Array, " d"], k: int) -> Self:
-        """Returns k components that all have these variances of the columns, uncorrelated."""
-        ...
-
-    def covariances(self, means: Means) -> Float[Array, "k d d"]:
-        """Returns all covariance matrices, data units squared."""
-        ...
-
-    def whitener(self, means: Means) -> Whitener:
-        """Returns the map of rows x to S_k⁻¹(x − m_k), rows last."""
-        ...
-
-    def log_det(self, means: Means) -> Float[Array, " k"]:
-        """Returns log det S_k, half the log-determinant of the covariance (nats)."""
-        ...
-
-    def colour(self, component: Int[Array, " n"], y: Float[Array, "n d"]) -> Float[Array, "n d"]:
-        """Returns S y, from whitened coordinates of the given components to data units."""
-        ...
-
-    def second(self, y: Float[Array, "k d c"], resp: Float[Array, "k c"]) -> Array:
-        """Returns the additive second moment Σ r yyᵀ, as far as the family needs it."""
-        ...
-
-    def update(
-        self,
-        second: Array,
-        counts: Counts,
-        shift: Means,
-        ridge: Float[Array, " d"],
-        alive: Bool[Array, " k"],
-    ) -> Self:
-        """Returns the M-step's family; components that are not alive keep what they had."""
-        ...
-
-    @staticmethod
-    def n_parameters(k: int | Array, d: int) -> int | Array:
-        """Returns how many free numbers k covariances have."""
-        ...
 
 
 def _outer(v: Float[Array, "*batch d"]) -> Float[Array, "*batch d d"]:
@@ -143,18 +79,11 @@ class Full(NamedTuple):
     def second(self, y: Float[Array, "k d c"], resp: Float[Array, "k c"]) -> Array:
         return jnp.einsum("kic,kjc->kij", y * resp[:, None, :], y)
 
-    def update(
-        self,
-        second: Float[Array, "k d d"],
-        counts: Counts,
-        shift: Means,
-        ridge: Float[Array, " d"],
-        alive: Bool[Array, " k"],
-    ) -> Self:
-        moment = second / counts[:, None, None] - _outer(shift)
+    def update(self, sums: Whitened, ridge: Float[Array, " d"]) -> Self:
+        moment = sums.second / sums.counts[:, None, None] - _outer(sums.shift)
         root = inverse_tril(self.scale_tril) * jnp.sqrt(ridge)[None, None, :]
         moment += jnp.einsum("kij,klj->kil", root, root)
-        moment = jnp.where(alive[:, None, None], moment, jnp.eye(moment.shape[-1])[None])
+        moment = jnp.where(sums.alive[:, None, None], moment, jnp.eye(moment.shape[-1])[None])
         # A product of lower triangular factors is one: no covariance is ever formed.
         return type(self)(scale_tril=self.scale_tril @ jnp.linalg.cholesky(moment))
 
@@ -203,16 +132,10 @@ class Tied(NamedTuple):
     def second(self, y: Float[Array, "k d c"], resp: Float[Array, "k c"]) -> Array:
         return jnp.einsum("kic,kjc->ij", y * resp[:, None, :], y)
 
-    def update(
-        self,
-        second: Float[Array, "d d"],
-        counts: Counts,
-        shift: Means,
-        ridge: Float[Array, " d"],
-        alive: Bool[Array, " k"],
-    ) -> Self:
-        counts = jnp.where(alive, counts, 0.0)
-        moment = (second - jnp.einsum("k,ki,kj->ij", counts, shift, shift)) / jnp.sum(counts)
+    def update(self, sums: Whitened, ridge: Float[Array, " d"]) -> Self:
+        counts = jnp.where(sums.alive, sums.counts, 0.0)
+        shifts = jnp.einsum("k,ki,kj->ij", counts, sums.shift, sums.shift)
+        moment = (sums.second - shifts) / jnp.sum(counts)
         root = inverse_tril(self.scale_tril) * jnp.sqrt(ridge)[None, :]
         return type(self)(scale_tril=self.scale_tril @ jnp.linalg.cholesky(moment + root @ root.T))
 
@@ -258,17 +181,10 @@ class Diag(NamedTuple):
     def second(self, y: Float[Array, "k d c"], resp: Float[Array, "k c"]) -> Array:
         return jnp.sum(y * y * resp[:, None, :], axis=2)
 
-    def update(
-        self,
-        second: Float[Array, "k d"],
-        counts: Counts,
-        shift: Means,
-        ridge: Float[Array, " d"],
-        alive: Bool[Array, " k"],
-    ) -> Self:
-        moment = _floor(second / counts[:, None] - jnp.square(shift))
+    def update(self, sums: Whitened, ridge: Float[Array, " d"]) -> Self:
+        moment = _floor(sums.second / sums.counts[:, None] - jnp.square(sums.shift))
         variances = jnp.square(self.scale) * moment + ridge[None, :]
-        variances = jnp.where(alive[:, None], variances, jnp.square(self.scale))
+        variances = jnp.where(sums.alive[:, None], variances, jnp.square(self.scale))
         return type(self)(scale=jnp.sqrt(variances))
 
     @staticmethod
@@ -314,17 +230,10 @@ class Spherical(NamedTuple):
     def second(self, y: Float[Array, "k d c"], resp: Float[Array, "k c"]) -> Array:
         return jnp.sum(jnp.mean(y * y, axis=1) * resp, axis=1)
 
-    def update(
-        self,
-        second: Float[Array, " k"],
-        counts: Counts,
-        shift: Means,
-        ridge: Float[Array, " d"],
-        alive: Bool[Array, " k"],
-    ) -> Self:
-        moment = _floor(second / counts - jnp.mean(jnp.square(shift), axis=1))
+    def update(self, sums: Whitened, ridge: Float[Array, " d"]) -> Self:
+        moment = _floor(sums.second / sums.counts - jnp.mean(jnp.square(sums.shift), axis=1))
         variances = jnp.square(self.scale) * moment + jnp.mean(ridge)
-        return type(self)(scale=jnp.sqrt(jnp.where(alive, variances, jnp.square(self.scale))))
+        return type(self)(scale=jnp.sqrt(jnp.where(sums.alive, variances, jnp.square(self.scale))))
 
     @staticmethod
     def n_parameters(k: int | Array, d: int) -> int | Array:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxnn import checks
+from jaxnn.gmm.family import Whitened
 from jaxnn.gmm.model import GMM, door, joint_rows, tile_of
 from jaxnn.linalg import fold_rows, mean_and_variance
 from jaxnn.types import Data, Scalar, Weights
@@ -93,7 +94,7 @@ def maximise(mixture: GMM, total: Moments, ridge: Float[Array, " d"]) -> GMM:
     return GMM(
         log_weights=jnp.where(used, log_weights, -jnp.inf),
         means=mixture.means + mixture.cov.colour(jnp.arange(k), shift),
-        cov=mixture.cov.update(total.second, counts, shift, ridge, alive),
+        cov=mixture.cov.update(Whitened(total.second, counts, shift, alive), ridge),
     )
 
 

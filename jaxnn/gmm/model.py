@@ -17,7 +17,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from jaxnn import checks
-from jaxnn.gmm.covariances import COVARIANCES, Covariances
+from jaxnn.gmm.covariances import COVARIANCES
+from jaxnn.gmm.family import Covariances
 from jaxnn.linalg import map_rows, tile_rows
 from jaxnn.types import Data, Key, Weights
 
@@ -59,7 +60,9 @@ def from_covariances(
     covariances = checks.floating(where, "covariances", covariances)
     checks.shape(where, "covariances", covariances, COVARIANCES[family].shape(k, d))
     checks.finite(where, "covariances", covariances)
-    if checks.concrete(covariances) and not bool(COVARIANCES[family].valid(covariances)):
+    if checks.concrete(covariances) and not checks.holds(
+        lambda: COVARIANCES[family].valid(covariances)
+    ):
         raise ValueError(
             f"{where}: covariances must be symmetric and positive definite; "
             "add a small ridge to their diagonals"

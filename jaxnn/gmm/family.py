@@ -1,0 +1,75 @@
+"""What a covariance family must offer to the rest of the mixtures."""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, Self
+
+from jaxtyping import Array, Bool, Float, Int
+
+Whitener = Callable[[Float[Array, "c d"]], Float[Array, "k d c"]]
+Means = Float[Array, "k d"]
+
+
+class Whitened(NamedTuple):
+    """The E-step's sums as the M-step wants them, in whitened coordinates.
+
+    `second` Σ r yyᵀ as far as the family needs it; `counts` Σ r (1 where not alive); `shift` δ of
+    the means; `alive` marks the components that have rows to learn from.
+    """
+
+    second: Array
+    counts: Float[Array, " k"]
+    shift: Float[Array, "k d"]
+    alive: Bool[Array, " k"]
+
+
+class Covariances(Protocol):
+    """What a family must offer."""
+
+    @staticmethod
+    def shape(k: int, d: int) -> tuple[int, ...]:
+        """Returns the shape of the covariances that `from_covariances` takes."""
+        ...
+
+    @staticmethod
+    def valid(covariances: Array) -> Bool[Array, ""]:
+        """Returns whether these are covariances: symmetric and positive definite."""
+        ...
+
+    @classmethod
+    def from_covariances(cls, covariances: Array) -> Self:
+        """Returns the family with these covariances (data units squared)."""
+        ...
+
+    @classmethod
+    def from_variances(cls, variances: Float[Array, " d"], k: int) -> Self:
+        """Returns k components that all have these variances of the columns, uncorrelated."""
+        ...
+
+    def covariances(self, means: Means) -> Float[Array, "k d d"]:
+        """Returns all covariance matrices, data units squared."""
+        ...
+
+    def whitener(self, means: Means) -> Whitener:
+        """Returns the map of rows x to S_k⁻¹(x − m_k), rows last."""
+        ...
+
+    def log_det(self, means: Means) -> Float[Array, " k"]:
+        """Returns log det S_k, half the log-determinant of the covariance (nats)."""
+        ...
+
+    def colour(self, component: Int[Array, " n"], y: Float[Array, "n d"]) -> Float[Array, "n d"]:
+        """Returns S y, from whitened coordinates of the given components to data units."""
+        ...
+
+    def second(self, y: Float[Array, "k d c"], resp: Float[Array, "k c"]) -> Array:
+        """Returns the additive second moment Σ r yyᵀ, as far as the family needs it."""
+        ...
+
+    def update(self, sums: Whitened, ridge: Float[Array, " d"]) -> Self:
+        """Returns the M-step's family; components that are not alive keep what they had."""
+        ...
+
+    @staticmethod
+    def n_parameters(k: int | Array, d: int) -> int | Array:
+        """Returns how many free numbers k covariances have."""
+        ...
