@@ -27,8 +27,10 @@ def holds(condition: Callable[[], ArrayLike]) -> bool:
         return bool(jnp.all(condition()))
 
 
-def floating(where: str, name: str, x: ArrayLike) -> Array:
+def floating(where: str, name: str, x: Any) -> Array:
     """Returns `x` as a JAX array; raises TypeError unless it holds floating-point numbers."""
+    if not getattr(getattr(x, "dtype", None), "isnative", True):
+        x = x.astype(x.dtype.newbyteorder("="))  # JAX takes no foreign byte order
     try:
         array = jnp.asarray(x)
     except (TypeError, ValueError) as error:
@@ -64,10 +66,12 @@ def finite(where: str, name: str, x: Array) -> None:
     """Raises ValueError, naming the first offending place, if `x` has a NaN or an infinity."""
     if not concrete(x) or holds(lambda: jnp.isfinite(x)):
         return
-    place = tuple(int(i) for i in jnp.argwhere(~jnp.isfinite(x))[0])
+    with jax.ensure_compile_time_eval():
+        place = tuple(int(i) for i in jnp.argwhere(~jnp.isfinite(x))[0])
+        value = float(x[place])
     at = f" at {'row' if len(place) == 1 else 'row, column'} {', '.join(map(str, place))}"
     raise ValueError(
-        f"{where}: {name} must be finite, got {float(x[place])}{at if place else ''}; "
+        f"{where}: {name} must be finite, got {value}{at if place else ''}; "
         f"drop or impute such entries (and mind the range of {x.dtype})"
     )
 
@@ -91,10 +95,16 @@ def weights(where: str, name: str, w: ArrayLike, n: int) -> Array:
     shape(where, name, array, (n,))
     finite(where, name, array)
     if concrete(array) and not holds(lambda: array >= 0):
-        raise ValueError(f"{where}: {name} must not be negative, got {float(array.min())}")
+        raise ValueError(f"{where}: {name} must not be negative, got {min(array.tolist())}")
     if concrete(array) and holds(lambda: array == 0):
         raise ValueError(f"{where}: {name} must not be zero everywhere")
     return array
+
+
+def same_dtype(where: str, name: str, x: Array, like: str, dtype: Any) -> None:
+    """Raises TypeError unless `x` has the dtype of `like`: nothing is promoted silently."""
+    if x.dtype != dtype:
+        raise TypeError(f"{where}: {name} must be {dtype} like {like}, got {x.dtype}; cast one")
 
 
 def _number(where: str, name: str, x: ArrayLike, wanted: str, low: float, high: float,
@@ -158,7 +168,7 @@ def labels(where: str, name: str, y: ArrayLike, n: int, n_classes: int) -> Array
     if concrete(array) and not holds(lambda: (array >= 0) & (array < n_classes)):
         raise ValueError(
             f"{where}: {name} must lie in [0, {n_classes}), "
-            f"got values from {int(array.min())} to {int(array.max())}"
+            f"got values from {min(array.tolist())} to {max(array.tolist())}"
         )
     return array
 

@@ -110,10 +110,11 @@ def mean_and_variance(
 ) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
     """Returns the weighted mean and variance of each column; a constant column has variance 1.
 
-    So the variance is always a usable unit of scale.
+    So the variance is always a usable unit of scale. Sums are taken about the first row: a constant
+    column then varies by exactly nothing, and a large offset costs no precision.
     """
     share = weight / jnp.sum(weight)
-    mean = share @ x
-    variance = share @ jnp.square(x - mean[None])
-    rounding = jnp.square(4 * jnp.finfo(x.dtype).eps * mean)
-    return mean, jnp.where(variance > rounding, variance, 1.0)
+    centred = x - x[:1]
+    shift = share @ centred
+    variance = share @ jnp.square(centred - shift[None])
+    return x[0] + shift, jnp.where(variance > 0, variance, 1.0)

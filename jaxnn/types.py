@@ -5,7 +5,7 @@ A `Data` argument may be anything NumPy takes for floating-point rows; `checks` 
 JAX array at the door, and behind the door everything is an `Array`.
 """
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, UInt32
@@ -16,6 +16,7 @@ Scalar = Float[ArrayLike, ""] | float  # a traced number: learning rate, ridge, 
 Key = PRNGKeyArray | UInt32[Array, "2"]  # typed or old-style
 
 
+@runtime_checkable
 class LossFn(Protocol):
     """Loss of each row: outputs and targets in, one number a row out."""
 
@@ -24,6 +25,7 @@ class LossFn(Protocol):
         ...
 
 
+@runtime_checkable
 class ValueAndGrad(Protocol):
     """What the trainer descends: a value and its gradient in the shape of the parameters.
 
@@ -31,6 +33,8 @@ class ValueAndGrad(Protocol):
     fit.  `key` is fresh for every step, and None where the value is only evaluated (no dropout).
     """
 
-    def __call__(self, params: PyTree, batch: Any, key: Key | None, /) -> tuple[Float[Array, ""], PyTree]:
+    def __call__(
+        self, params: PyTree, batch: Any, key: Key | None, /
+    ) -> tuple[Float[Array, ""], PyTree]:
         """Returns the value at `params` on `batch` and its gradient."""
         ...

@@ -10,7 +10,7 @@ clusters.  A new family is one class with the methods of `family.Covariances` an
 second moment E[yyᵀ] and the whitened shift δ of the mean, Σ_new = S(E[yyᵀ] − δδᵀ)Sᵀ + ridge.
 """
 
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -52,14 +52,14 @@ class Full(NamedTuple):
     def valid(covariances: Array) -> Bool[Array, ""]:
         return _definite(covariances)
 
-    @classmethod
-    def from_covariances(cls, covariances: Float[Array, "k d d"]) -> Self:
-        return cls(scale_tril=jnp.linalg.cholesky(covariances))
+    @staticmethod
+    def from_covariances(covariances: Float[Array, "k d d"]) -> "Full":
+        return Full(scale_tril=jnp.linalg.cholesky(covariances))
 
-    @classmethod
-    def from_variances(cls, variances: Float[Array, " d"], k: int) -> Self:
+    @staticmethod
+    def from_variances(variances: Float[Array, " d"], k: int) -> "Full":
         tril = jnp.diag(jnp.sqrt(variances))
-        return cls(scale_tril=jnp.broadcast_to(tril, (k, *tril.shape)))
+        return Full(scale_tril=jnp.broadcast_to(tril, (k, *tril.shape)))
 
     def covariances(self, means: Means) -> Float[Array, "k d d"]:
         return jnp.einsum("kij,klj->kil", self.scale_tril, self.scale_tril)
@@ -79,13 +79,15 @@ class Full(NamedTuple):
     def second(self, y: Float[Array, "k d c"], resp: Float[Array, "k c"]) -> Array:
         return jnp.einsum("kic,kjc->kij", y * resp[:, None, :], y)
 
-    def update(self, sums: Whitened, ridge: Float[Array, " d"]) -> Self:
+    def update(self, sums: Whitened, ridge: Float[Array, " d"]) -> "Full":
         moment = sums.second / sums.counts[:, None, None] - _outer(sums.shift)
         root = inverse_tril(self.scale_tril) * jnp.sqrt(ridge)[None, None, :]
         moment += jnp.einsum("kij,klj->kil", root, root)
-        moment = jnp.where(sums.alive[:, None, None], moment, jnp.eye(moment.shape[-1])[None])
+        moment = jnp.where(
+            sums.alive[:, None, None], moment, jnp.eye(moment.shape[-1], dtype=moment.dtype)[None]
+        )
         # A product of lower triangular factors is one: no covariance is ever formed.
-        return type(self)(scale_tril=self.scale_tril @ jnp.linalg.cholesky(moment))
+        return Full(scale_tril=self.scale_tril @ jnp.linalg.cholesky(moment))
 
     @staticmethod
     def n_parameters(k: int | Array, d: int) -> int | Array:
@@ -105,13 +107,13 @@ class Tied(NamedTuple):
     def valid(covariances: Array) -> Bool[Array, ""]:
         return _definite(covariances)
 
-    @classmethod
-    def from_covariances(cls, covariances: Float[Array, "d d"]) -> Self:
-        return cls(scale_tril=jnp.linalg.cholesky(covariances))
+    @staticmethod
+    def from_covariances(covariances: Float[Array, "d d"]) -> "Tied":
+        return Tied(scale_tril=jnp.linalg.cholesky(covariances))
 
-    @classmethod
-    def from_variances(cls, variances: Float[Array, " d"], k: int) -> Self:
-        return cls(scale_tril=jnp.diag(jnp.sqrt(variances)))
+    @staticmethod
+    def from_variances(variances: Float[Array, " d"], k: int) -> "Tied":
+        return Tied(scale_tril=jnp.diag(jnp.sqrt(variances)))
 
     def covariances(self, means: Means) -> Float[Array, "k d d"]:
         covariance = self.scale_tril @ self.scale_tril.T
@@ -132,12 +134,12 @@ class Tied(NamedTuple):
     def second(self, y: Float[Array, "k d c"], resp: Float[Array, "k c"]) -> Array:
         return jnp.einsum("kic,kjc->ij", y * resp[:, None, :], y)
 
-    def update(self, sums: Whitened, ridge: Float[Array, " d"]) -> Self:
+    def update(self, sums: Whitened, ridge: Float[Array, " d"]) -> "Tied":
         counts = jnp.where(sums.alive, sums.counts, 0.0)
         shifts = jnp.einsum("k,ki,kj->ij", counts, sums.shift, sums.shift)
         moment = (sums.second - shifts) / jnp.sum(counts)
         root = inverse_tril(self.scale_tril) * jnp.sqrt(ridge)[None, :]
-        return type(self)(scale_tril=self.scale_tril @ jnp.linalg.cholesky(moment + root @ root.T))
+        return Tied(scale_tril=self.scale_tril @ jnp.linalg.cholesky(moment + root @ root.T))
 
     @staticmethod
     def n_parameters(k: int | Array, d: int) -> int | Array:
@@ -157,13 +159,13 @@ class Diag(NamedTuple):
     def valid(covariances: Array) -> Bool[Array, ""]:
         return _positive(covariances)
 
-    @classmethod
-    def from_covariances(cls, covariances: Float[Array, "k d"]) -> Self:
-        return cls(scale=jnp.sqrt(covariances))
+    @staticmethod
+    def from_covariances(covariances: Float[Array, "k d"]) -> "Diag":
+        return Diag(scale=jnp.sqrt(covariances))
 
-    @classmethod
-    def from_variances(cls, variances: Float[Array, " d"], k: int) -> Self:
-        return cls(scale=jnp.broadcast_to(jnp.sqrt(variances), (k, *variances.shape)))
+    @staticmethod
+    def from_variances(variances: Float[Array, " d"], k: int) -> "Diag":
+        return Diag(scale=jnp.broadcast_to(jnp.sqrt(variances), (k, *variances.shape)))
 
     def covariances(self, means: Means) -> Float[Array, "k d d"]:
         return jnp.square(self.scale)[:, :, None] * jnp.eye(means.shape[1], dtype=means.dtype)[None]
@@ -181,11 +183,11 @@ class Diag(NamedTuple):
     def second(self, y: Float[Array, "k d c"], resp: Float[Array, "k c"]) -> Array:
         return jnp.sum(y * y * resp[:, None, :], axis=2)
 
-    def update(self, sums: Whitened, ridge: Float[Array, " d"]) -> Self:
+    def update(self, sums: Whitened, ridge: Float[Array, " d"]) -> "Diag":
         moment = _floor(sums.second / sums.counts[:, None] - jnp.square(sums.shift))
         variances = jnp.square(self.scale) * moment + ridge[None, :]
         variances = jnp.where(sums.alive[:, None], variances, jnp.square(self.scale))
-        return type(self)(scale=jnp.sqrt(variances))
+        return Diag(scale=jnp.sqrt(variances))
 
     @staticmethod
     def n_parameters(k: int | Array, d: int) -> int | Array:
@@ -205,13 +207,13 @@ class Spherical(NamedTuple):
     def valid(covariances: Array) -> Bool[Array, ""]:
         return _positive(covariances)
 
-    @classmethod
-    def from_covariances(cls, covariances: Float[Array, " k"]) -> Self:
-        return cls(scale=jnp.sqrt(covariances))
+    @staticmethod
+    def from_covariances(covariances: Float[Array, " k"]) -> "Spherical":
+        return Spherical(scale=jnp.sqrt(covariances))
 
-    @classmethod
-    def from_variances(cls, variances: Float[Array, " d"], k: int) -> Self:
-        return cls(scale=jnp.broadcast_to(jnp.sqrt(jnp.mean(variances)), (k,)))
+    @staticmethod
+    def from_variances(variances: Float[Array, " d"], k: int) -> "Spherical":
+        return Spherical(scale=jnp.broadcast_to(jnp.sqrt(jnp.mean(variances)), (k,)))
 
     def covariances(self, means: Means) -> Float[Array, "k d d"]:
         eye = jnp.eye(means.shape[1], dtype=means.dtype)
@@ -230,10 +232,10 @@ class Spherical(NamedTuple):
     def second(self, y: Float[Array, "k d c"], resp: Float[Array, "k c"]) -> Array:
         return jnp.sum(jnp.mean(y * y, axis=1) * resp, axis=1)
 
-    def update(self, sums: Whitened, ridge: Float[Array, " d"]) -> Self:
+    def update(self, sums: Whitened, ridge: Float[Array, " d"]) -> "Spherical":
         moment = _floor(sums.second / sums.counts - jnp.mean(jnp.square(sums.shift), axis=1))
         variances = jnp.square(self.scale) * moment + jnp.mean(ridge)
-        return type(self)(scale=jnp.sqrt(jnp.where(sums.alive, variances, jnp.square(self.scale))))
+        return Spherical(scale=jnp.sqrt(jnp.where(sums.alive, variances, jnp.square(self.scale))))
 
     @staticmethod
     def n_parameters(k: int | Array, d: int) -> int | Array:

@@ -1,7 +1,7 @@
 """What a covariance family must offer to the rest of the mixtures."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Bool, Float, Int
 
@@ -22,6 +22,7 @@ class Whitened(NamedTuple):
     alive: Bool[Array, " k"]
 
 
+@runtime_checkable
 class Covariances(Protocol):
     """What a family must offer."""
 
@@ -35,13 +36,13 @@ class Covariances(Protocol):
         """Returns whether these are covariances: symmetric and positive definite."""
         ...
 
-    @classmethod
-    def from_covariances(cls, covariances: Array) -> Self:
+    @staticmethod
+    def from_covariances(covariances: Array) -> "Covariances":
         """Returns the family with these covariances (data units squared)."""
         ...
 
-    @classmethod
-    def from_variances(cls, variances: Float[Array, " d"], k: int) -> Self:
+    @staticmethod
+    def from_variances(variances: Float[Array, " d"], k: int) -> "Covariances":
         """Returns k components that all have these variances of the columns, uncorrelated."""
         ...
 
@@ -65,7 +66,7 @@ class Covariances(Protocol):
         """Returns the additive second moment Σ r yyᵀ, as far as the family needs it."""
         ...
 
-    def update(self, sums: Whitened, ridge: Float[Array, " d"]) -> Self:
+    def update(self, sums: Whitened, ridge: Float[Array, " d"]) -> "Covariances":
         """Returns the M-step's family; components that are not alive keep what they had."""
         ...
 

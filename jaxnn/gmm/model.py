@@ -55,8 +55,8 @@ def from_covariances(
     means = checks.data(where, "means", means)
     k, d = means.shape
     weights = checks.weights(where, "weights", weights, k)
-    if checks.concrete(weights) and abs(float(jnp.sum(weights)) - 1) > 1e-5:
-        raise ValueError(f"{where}: weights must sum to 1, got a sum of {float(jnp.sum(weights))}")
+    if checks.concrete(weights) and not checks.holds(lambda: jnp.abs(jnp.sum(weights) - 1) < 1e-5):
+        raise ValueError(f"{where}: weights must sum to 1, got {weights.tolist()}")
     covariances = checks.floating(where, "covariances", covariances)
     checks.shape(where, "covariances", covariances, COVARIANCES[family].shape(k, d))
     checks.finite(where, "covariances", covariances)
@@ -76,7 +76,9 @@ def door(where: str, mixture: GMM, x: Data) -> Array:
     means = checks.floating(where, "mixture.means", mixture.means)
     checks.shape(where, "mixture.means", means, (None, None))
     checks.shape(where, "mixture.log_weights", mixture.log_weights, means.shape[:1])
-    return checks.data(where, "x", x, means.shape[1])
+    rows = checks.data(where, "x", x, means.shape[1])
+    checks.same_dtype(where, "x", rows, "the mixture", means.dtype)
+    return rows
 
 
 def joint_rows(

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jaxnn.types import Key
 HParams = dict[str, Array]
 
 
+@runtime_checkable
 class Distribution(Protocol):
     """One axis of a random space."""
 

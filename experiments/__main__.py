@@ -1,0 +1,130 @@
+"""The command line: `python -m experiments list | run NAME`.
+
+Whatever the user can mend is answered by one line on stderr and exit code 2, Ctrl-C by 130.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+try:
+    import click
+    from rich.console import Console
+    from rich.table import Table
+
+    import experiments
+    from experiments import page, runner
+except ModuleNotFoundError as missing:
+    sys.exit(f"error: {missing}; pip install 'jaxnn-functional[experiments]'")
+
+
+class OneLineErrors(click.Group):
+    """A group of commands that never shows a usage text or a traceback for a mistake."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Runs a command and exits."""
+        streams = [stream for stream in (sys.stdout, sys.stderr) if stream]  # None once closed
+        for stream in streams:  # a finding may say ±, which the terminal need not know
+            stream.reconfigure(errors="replace")  # type: ignore
+        try:
+            code = super().main(*args, **{**options, "standalone_mode": False})
+            for stream in streams:
+                stream.flush()
+        except runner.Refusal as error:
+            code = _complain(str(error), 2)
+        except click.ClickException as error:
+            code = _complain(error.format_message(), 2)
+        except BrokenPipeError:  # as in `list | head -1`; Python must not flush once more at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 1
+        sys.exit(code)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs a command; Ctrl-C is caught here, before click says it in its own way."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            ctx.exit(_complain("interrupted; a former result is as it was", 130))
+
+
+def _complain(message: str, code: int) -> int:
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    return code
+
+
+@click.group(cls=OneLineErrors, invoke_without_command=True)
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Experiments with jaxnn: one question, one page."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@cli.command("list")
+def list_command() -> None:
+    """Show every experiment and its question."""
+    questions = experiments.questions()
+    width = max(map(len, questions), default=0)
+    for name, question in questions.items():
+        click.echo(f"{name:<{width}}  {question}")
+
+
+def _settings(_context: Any, _option: Any, pairs: tuple[str, ...]) -> dict[str, Any]:
+    """Returns `key=value` pairs as a dict; a value that is no JSON is a string."""
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not (key and equals):
+            raise click.BadParameter(f"expected key=value, got {pair!r}")
+        if key in settings:
+            raise click.BadParameter(f"key {key!r} is set twice")
+        try:
+            settings[key] = json.loads(text)
+        except ValueError:
+            settings[key] = text
+    return settings
+
+
+@cli.command("run")
+@click.argument("name")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", callback=_settings,
+              help="Change one entry of the config; may be given again.")  # fmt: skip
+@click.option("--smoke", is_flag=True, help="Run a toy version in seconds.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR",
+              help="Write DIR/NAME; by default results, with --smoke results/smoke.")  # fmt: skip
+def run_command(
+    name: str, seed: int, overrides: dict[str, Any], smoke: bool, out: Path | None
+) -> None:
+    """Run experiment NAME and write its page."""
+    if out is None:  # a toy result must not take the place of a real one
+        out = Path("results", "smoke") if smoke else Path("results")
+    progress = runner.Progress(Console(stderr=True))
+    _show(runner.execute(name, overrides, seed, smoke, out, progress))
+
+
+def _show(finished: runner.Finished) -> None:
+    outcome, provenance = finished.outcome, finished.provenance
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 200  # a log has no width: do not shorten cells
+    table = Table(title=outcome.table.caption or None)
+    numeric = [all(map(page.is_number, column)) for column in zip(*outcome.table.rows, strict=True)]
+    for i, column in enumerate(outcome.table.columns):
+        table.add_column(column, justify="right" if numeric[i : i + 1] == [True] else "left")
+    for i, row in enumerate(outcome.table.rows):
+        table.add_row(*map(page.cell, row), style="bold" if i in outcome.table.best else None)
+    console.print(table)
+    console.print(outcome.finding, soft_wrap=True)
+    console.print(
+        f"{provenance['wall_seconds']:.1f} s, of which {provenance['compile_seconds']:.1f} s "
+        f"compiling {provenance['compile']['programs']} programs",
+        soft_wrap=True,
+    )
+    console.print(f"page: {finished.folder / 'index.html'}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    cli(prog_name="python -m experiments")

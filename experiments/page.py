@@ -1,0 +1,87 @@
+"""One self-contained HTML page for one result: pictures inside, nothing fetched, no scripts."""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+
+DPI = 150  # of the pictures, as `jaxnn.plot.style` sets it; the page shows them in real inches
+
+
+class Table(NamedTuple):
+    """Rows of text and numbers under named columns; the best rows, by index, stand out."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    caption: str = ""
+    best: Sequence[int] = ()
+
+
+class Section(NamedTuple):
+    """A part of the page.
+
+    Blank lines part the paragraphs of `text`, which is plain text unless it is a
+    `markupsafe.Markup`.  `pictures` maps names of pictures to captions, which are also what a
+    screen reader says.
+    """
+
+    title: str
+    text: str = ""
+    pictures: Mapping[str, str] = {}
+    table: Table | None = None
+
+
+def is_number(value: Any) -> bool:
+    """Returns whether a cell is set to the right: a number, or None for one that is missing."""
+    return value is None or (hasattr(value, "__float__") and not isinstance(value, bool))
+
+
+def cell(value: Any) -> str:
+    """Returns a cell as text: four significant digits, whole numbers in full, None as a dash."""
+    if value is None:
+        return "–"
+    if is_number(value) and not hasattr(value, "__index__"):
+        return f"{float(value):.4g}"
+    return str(value)
+
+
+def embed(png: bytes) -> dict[str, Any]:
+    """Returns what an <img> needs: the data address, and the size in CSS pixels."""
+    width, height = (int.from_bytes(png[i : i + 4], "big") for i in (16, 20))  # PNG header
+    return {
+        "src": "data:image/png;base64," + base64.b64encode(png).decode(),
+        "width": round(width * 96 / DPI),
+        "height": round(height * 96 / DPI),
+    }
+
+
+def render(
+    *,
+    question: str,
+    finding: str,
+    sections: Sequence[Section],
+    pictures: Mapping[str, bytes],
+    config: Sequence[tuple[str, Any, str]],
+    provenance: Mapping[str, Any],
+) -> str:
+    """Returns the page; `pictures` holds PNG files, `config` rows of name, value and meaning."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(cell=cell, json=json.dumps)
+    environment.tests["number"] = is_number
+    return environment.get_template("page.html").render(
+        question=question,
+        finding=finding,
+        sections=sections,
+        pictures={name: embed(png) for name, png in pictures.items()},
+        config=config,
+        provenance=provenance,
+    )

@@ -1,0 +1,238 @@
+"""Runs one experiment: config in; metrics, arrays, pictures, provenance and a page out.
+
+JAX is imported only by the experiment itself, so that a mistyped name is answered at once.
+"""
+
+import contextlib
+import difflib
+import importlib
+import io
+import json
+import math
+import shlex
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pydantic
+from rich import progress as bars
+from rich.console import Console
+
+import experiments
+from experiments import page, provenance
+from experiments.page import Section, Table
+
+STRICT = pydantic.ConfigDict(
+    extra="forbid", allow_inf_nan=False, strict=True, use_attribute_docstrings=True
+)
+
+
+class Refusal(Exception):
+    """Something the person at the terminal can mend; the message is one line."""
+
+
+class Outcome(NamedTuple):
+    """What an experiment found: numbers, arrays, and the page in words."""
+
+    finding: str  # the answer: one sentence with numbers
+    metrics: Mapping[str, Any]  # goes to JSON; NumPy and JAX scalars are fine
+    arrays: Mapping[str, Any]
+    sections: Sequence[Section]
+    table: Table  # for the terminal
+
+
+class Finished(NamedTuple):
+    """A result on disk."""
+
+    folder: Path
+    outcome: Outcome
+    provenance: Mapping[str, Any]
+
+
+class Progress:
+    """Progress bars on a terminal; elsewhere one line for each finished task."""
+
+    def __init__(self, console: Console):
+        self._console = console
+        self.bars = bars.Progress(
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(bar_width=24),
+            bars.MofNCompleteColumn(),
+            bars.TimeElapsedColumn(),
+            bars.TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_interactive,
+        )
+
+    @contextlib.contextmanager
+    def task(self, title: str, total: float) -> Iterator[Callable[..., None]]:
+        """Yields `advance(steps=1)`, to be called as parts of `total` get done."""
+        start = time.perf_counter()
+        task = self.bars.add_task(title, total=total)
+
+        def advance(steps: float = 1) -> None:
+            self.bars.advance(task, steps)
+
+        yield advance
+        self.bars.update(task, completed=total)
+        if self.bars.disable:
+            line = f"{title}: {time.perf_counter() - start:.1f} s"
+            self._console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+def choose(what: str, choice: str, choices: Iterable[str]) -> None:
+    """Raises Refusal, listing the choices and the nearest one, unless `choice` is known."""
+    names = list(choices)
+    if choice not in names:
+        near = difflib.get_close_matches(choice, names, n=1, cutoff=0.5)
+        guess = f" (did you mean {near[0]!r}?)" if near else ""
+        raise Refusal(f"unknown {what} {choice!r}{guess}; choose from {', '.join(names)}")
+
+
+def configure(config_type: Any, overrides: Mapping[str, Any]) -> Any:
+    """Returns the config with `overrides`; raises Refusal for an unknown key or a bad value."""
+    for key in overrides:
+        choose("key", key, config_type.__pydantic_fields__)
+    try:
+        # As JSON, in which a list may become a tuple, but "3" is no number and true is no 1.
+        return pydantic.TypeAdapter(config_type).validate_json(json.dumps(overrides))
+    except pydantic.ValidationError as error:
+        faults = []
+        for fault in error.errors():
+            place = ".".join(map(str, fault["loc"]))
+            given = f", got {json.dumps(fault['input'])}" if place else ""  # one field's value
+            faults.append(f"{place}: {fault['msg']}{given}".removeprefix(": "))
+        raise Refusal("; ".join(faults)) from None
+
+
+def execute(
+    name: str, overrides: Mapping[str, Any], seed: int, smoke: bool, out: Path, progress: Progress
+) -> Finished:
+    """Runs experiment `name` and writes `out`/`name`; a former result stays until then."""
+    questions = experiments.questions()
+    choose("experiment", name, questions)
+    module = importlib.import_module(f"experiments.{name}")  # imports JAX
+    config = configure(module.Config, {**(module.SMOKE if smoke else {}), **overrides})
+    command = f"python -m experiments run {name} --seed {seed}" + " --smoke" * smoke
+    for key, value in overrides.items():
+        command += " --set " + shlex.quote(f"{key}={json.dumps(value)}")
+
+    with _replacing(out, name) as folder:
+        start = time.perf_counter()
+        with provenance.compile_clock() as compiling, progress.bars:
+            outcome = _on_host(module.run(config, seed, progress))
+            wall = time.perf_counter() - start
+        origin = {
+            "experiment": name,
+            "question": questions[name],
+            "command": command,
+            "smoke": smoke,
+            "seed": seed,
+            "wall_seconds": round(wall, 3),
+            "compile_seconds": round(
+                sum(compiling[stage] for stage in provenance.STAGES.values()), 3
+            ),
+            "compile": {key: round(value, 3) for key, value in compiling.items()},
+            **provenance.machine(),
+        }
+        pictures = _draw(module, outcome)
+        with _writing(out):
+            _write(folder, config, outcome, pictures, origin)
+    return Finished(out / name, outcome, origin)
+
+
+def _draw(module: Any, outcome: Outcome) -> dict[str, bytes]:
+    """Returns the pictures as PNG files; each must have its place in a section."""
+    from jaxnn.plot import style
+
+    pictures = {}
+    with style.context():
+        for name, figure in module.plot(outcome).items():
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format="png", dpi=page.DPI)
+            pictures[name] = buffer.getvalue()
+    shown = {name for section in outcome.sections for name in section.pictures}
+    if shown != set(pictures):
+        raise ValueError(f"sections show the pictures {shown}, but plot drew {set(pictures)}")
+    return pictures
+
+
+def _write(
+    folder: Path, config: Any, outcome: Outcome, pictures: Mapping[str, bytes], origin: Any
+) -> None:
+    import numpy as np
+
+    entries = pydantic.TypeAdapter(type(config)).dump_python(config, mode="json")
+    described = type(config).__pydantic_fields__
+    html = page.render(
+        question=origin["question"],
+        finding=outcome.finding,
+        sections=outcome.sections,
+        pictures=pictures,
+        config=[(key, value, described[key].description or "") for key, value in entries.items()],
+        provenance=origin,
+    )
+    metrics = {"finding": outcome.finding, **outcome.metrics}
+    texts = {"config": entries, "metrics": metrics, "provenance": origin}
+    for name, content in texts.items():
+        text = json.dumps(_plain(content), indent=2, ensure_ascii=False)
+        (folder / f"{name}.json").write_text(text + "\n", "utf-8")
+    (folder / "index.html").write_text(html, "utf-8")
+    for name, png in pictures.items():
+        (folder / f"{name}.png").write_bytes(png)
+    np.savez_compressed(folder / "arrays.npz", **outcome.arrays)
+
+
+def _plain(value: Any) -> Any:
+    """Returns `value` as JSON knows it: arrays as lists, and NaN and infinities as null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _on_host(outcome: Outcome) -> Outcome:
+    """Waits for the device: the clock must not stop before the numbers are there."""
+    import jax
+
+    jax.block_until_ready(outcome)
+    return outcome._replace(arrays=jax.device_get(dict(outcome.arrays)))
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Refusal(f"cannot write to {folder}: {error.strerror or error}") from None
+
+
+@contextlib.contextmanager
+def _replacing(out: Path, name: str) -> Iterator[Path]:
+    """Yields an empty folder that takes the place of `out`/`name` if all goes well."""
+    final = out / name
+    if final.exists() and not (final / "provenance.json").exists():
+        raise Refusal(f"{final} exists and holds no result of an experiment; choose another --out")
+    with _writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=out))
+    fresh, former = staging / "fresh", staging / "former"
+    try:
+        fresh.mkdir()
+        yield fresh
+        with _writing(out):
+            if final.exists():
+                final.rename(former)
+            fresh.rename(final)
+    finally:
+        if former.exists() and not final.exists():  # stopped between the two renames
+            former.rename(final)
+        shutil.rmtree(staging, ignore_errors=True)

@@ -1,0 +1,233 @@
+"""EM against scikit-learn's from the same start, and against what must hold."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+
+from jaxnn import gmm
+
+X = load_iris().data
+K = 3
+KEY = jax.random.key(1)
+STARTS = {family: gmm.init(KEY, X, K, family=family) for family in gmm.COVARIANCES}
+
+
+@pytest.fixture(params=gmm.COVARIANCES)
+def family(request):
+    return request.param
+
+
+def native(family: str, cov: np.ndarray) -> np.ndarray:
+    """Dense matrices (k, d, d) in the shape that scikit-learn keeps for a family."""
+    if family == "tied":
+        return cov[0]
+    diagonal = np.diagonal(cov, axis1=1, axis2=2)
+    return {"full": cov, "diag": diagonal, "spherical": diagonal[:, 0]}[family]
+
+
+@pytest.mark.parametrize("steps", [1, 7])
+def test_equals_scikit_learn_step_by_step(family, steps):
+    """Oracle: GaussianMixture from the same start, no ridge, after the same number of steps."""
+    start = STARTS[family]
+    dense = np.asarray(start.cov.covariances(start.means))
+    oracle = GaussianMixture(
+        K, covariance_type=family, reg_covar=0, tol=0, max_iter=steps,
+        weights_init=np.exp(start.log_weights), means_init=np.asarray(start.means),
+        precisions_init=native(family, np.linalg.inv(dense)),
+    )  # fmt: skip
+    with pytest.warns(ConvergenceWarning):
+        oracle.fit(X)
+    fit = gmm.fit(start, X, ridge=0.0, tol=0.0, max_steps=steps)
+    assert fit.steps == steps
+    np.testing.assert_allclose(np.exp(fit.mixture.log_weights), oracle.weights_, atol=1e-8)
+    np.testing.assert_allclose(fit.mixture.means, oracle.means_, atol=1e-8)
+    covariances = native(family, np.asarray(fit.mixture.cov.covariances(fit.mixture.means)))
+    np.testing.assert_allclose(covariances, oracle.covariances_, atol=1e-8)
+    np.testing.assert_allclose(gmm.log_prob(fit.mixture, X), oracle.score_samples(X), atol=1e-8)
+    np.testing.assert_allclose(fit.log_lik, oracle.score(X), atol=1e-10)
+
+
+def test_iris_reaches_the_known_maximum():
+    """Reference: log-likelihood -180.1855 for full covariances, k = 3 (mclust, VVV)."""
+    fit = gmm.fit(STARTS["full"], X, ridge=0.0, tol=1e-10, max_steps=500)
+    np.testing.assert_allclose(fit.log_lik * len(X), -180.1855, atol=1e-3)
+    assert fit.converged
+
+
+def test_never_lowers_the_likelihood(family):
+    """EM's own theorem, without ridge, from a start far from any cluster."""
+    mixture = gmm.init(KEY, X, 4, family=family, start="random points")
+    previous = -np.inf
+    for _ in range(25):
+        moments = gmm.e_step(mixture, X)
+        assert moments.log_lik >= previous - 1e-9
+        previous = moments.log_lik
+        mixture = gmm.m_step(mixture, moments)
+
+
+def test_log_likelihood_is_that_of_the_returned_mixture(family):
+    """Oracle: log_prob; the start itself if no step is allowed."""
+    for steps in (0, 1, 5):
+        fit = gmm.fit(STARTS[family], X, max_steps=steps, tol=0.0)
+        np.testing.assert_allclose(fit.log_lik, gmm.log_prob(fit.mixture, X).mean(), rtol=1e-12)
+        assert fit.steps == steps
+        assert not fit.converged
+
+
+def test_gain_is_the_last_step(family):
+    longer, shorter = (gmm.fit(STARTS[family], X, tol=0.0, max_steps=s) for s in (6, 5))
+    np.testing.assert_allclose(longer.gain, longer.log_lik - shorter.log_lik, atol=1e-12)
+
+
+def test_moments_add_up(family):
+    """Oracle: the moments of all rows at once."""
+    start = STARTS[family]
+    parts = [gmm.e_step(start, part) for part in (X[:50], X[50:137], X[137:])]
+    total = jax.tree.map(lambda *leaves: sum(leaves), *parts)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11),
+        total, gmm.e_step(start, X),
+    )  # fmt: skip
+
+
+def test_tiles_change_nothing(family, monkeypatch):
+    """Oracle: the untiled moments; 150 rows in tiles of 32 and a ragged rest."""
+    whole = gmm.e_step(STARTS[family], X)
+    monkeypatch.setattr("jaxnn.gmm.em.tile_of", lambda m, n: 32)
+    jax.clear_caches()
+    tiled = gmm.e_step(STARTS[family], X)
+    jax.clear_caches()
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11), tiled, whole
+    )
+
+
+def test_weights_are_repetitions(family):
+    """Oracle: numpy.repeat; a weight of zero is an absent row."""
+    w = np.random.default_rng(0).integers(0, 4, len(X))
+    weighted = gmm.fit(STARTS[family], X, sample_weight=w.astype(float), tol=0.0, max_steps=8)
+    repeated = gmm.fit(STARTS[family], np.repeat(X, w, axis=0), tol=0.0, max_steps=8)
+    np.testing.assert_allclose(weighted.log_lik, repeated.log_lik, rtol=1e-10)
+    np.testing.assert_allclose(weighted.mixture.means, repeated.mixture.means, rtol=1e-8)
+
+
+@pytest.mark.parametrize("family", ["full", "tied", "diag"])
+def test_units_and_offsets_change_nothing(family):
+    """Columns times 1e-6 and 1e6, shifted by 1e6 deviations: the same fit (float64)."""
+    scale, offset = np.array([1e-6, 1.0, 1e6, 1.0]), np.array([0.0, 1e6, 0.0, -1e6])
+    z = (X + offset) * scale
+    plain = gmm.fit(gmm.init(KEY, X, K, family=family), X, tol=0.0, max_steps=10)
+    moved = gmm.fit(gmm.init(KEY, z, K, family=family), z, tol=0.0, max_steps=10)
+    means = np.asarray(moved.mixture.means) / scale - offset
+    np.testing.assert_allclose(means, plain.mixture.means, atol=1e-6)
+    np.testing.assert_allclose(moved.log_lik + np.log(scale).sum(), plain.log_lik, atol=1e-6)
+
+
+# All of one shape, so that one compilation serves them.
+HARD = {
+    "D1 identical rows": np.ones((150, 3)),
+    "D2 two points": np.repeat([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]], 75, axis=0),
+    "D4 constant column": np.c_[X[:, :2], np.full(150, 7.0)],
+    "D5 collinear": np.c_[X[:, :2], X[:, 0] - X[:, 1]],
+    "D12 duplicates": np.round(X[:, :3]),
+    "D13 outlier": np.r_[X[:149, :3], [[1e6, -1e6, 1e6]]],
+    "B10 offset": X[:, :3] + 1e4,
+    "B11 small": X[:, :3] * 1e-6,
+    "B12 large": X[:, :3] * 1e12,
+    "D6 d > n": np.random.default_rng(0).normal(size=(12, 30)),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", HARD)
+def test_hard_data_gives_a_finite_fit(case, dtype, family):
+    """Never NaN, never a hang: a finite mixture whose weights sum to 1."""
+    x = HARD[case].astype(dtype)
+    fit = gmm.fit(gmm.init(KEY, x, 2, family=family), x)
+    used = [np.exp(fit.mixture.log_weights), fit.mixture.means, *fit.mixture.cov, fit.log_lik]
+    assert all(np.isfinite(a).all() and a.dtype == dtype for a in used)
+    np.testing.assert_allclose(used[0].sum(), 1, rtol=1e-5)
+
+
+def test_a_dead_component_stays_where_it_was(family):
+    """D9: no rows, so weight 0; not mean 0 and a ridge for a covariance, as elsewhere."""
+    start = STARTS[family]
+    lost = start._replace(means=start.means.at[2].set(1e4))
+    fit = gmm.fit(lost, X, max_steps=5, tol=0.0)
+    np.testing.assert_array_equal(fit.mixture.means[2], 1e4)
+    assert np.exp(fit.mixture.log_weights[2]) == 0
+    np.testing.assert_allclose(np.exp(fit.mixture.log_weights).sum(), 1, rtol=1e-12)
+    assert np.isfinite(gmm.log_prob(fit.mixture, X)).all()
+
+
+def test_ridge_is_a_share_of_the_variance():
+    """Oracle: one component, where Σ = covariance + ridge·diag(variance) in closed form."""
+    fit = gmm.fit(gmm.init(KEY, X, 1), X, ridge=0.1, max_steps=1, tol=0.0)
+    cov = np.cov(X.T, bias=True)
+    np.testing.assert_allclose(
+        fit.mixture.cov.covariances(fit.mixture.means)[0], cov + 0.1 * np.diag(np.diag(cov)),
+        rtol=1e-10,
+    )  # fmt: skip
+    start = gmm.init(KEY, X, 1)
+    absolute = gmm.m_step(start, gmm.e_step(start, X), ridge=0.5)
+    np.testing.assert_allclose(
+        absolute.cov.covariances(absolute.means)[0], cov + 0.5 * np.eye(4), rtol=1e-10
+    )
+
+
+def test_batches_of_fits_equal_the_separate_ones(family):
+    """vmap over starts, tolerances and weights; oracle: one fit at a time."""
+    keys = jax.random.split(KEY, 3)
+    tols = jnp.array([1e-2, 1e-4, 1e-3])
+    one = lambda key, tol: gmm.fit(gmm.init(key, X, K, family=family), X, tol=tol)
+    batch = jax.vmap(one)(keys, tols)
+    for i in range(3):
+        alone = one(keys[i], tols[i])
+        assert alone.steps == batch.steps[i]
+        np.testing.assert_allclose(alone.log_lik, batch.log_lik[i], rtol=1e-10)
+        np.testing.assert_allclose(alone.mixture.means, batch.mixture.means[i], rtol=1e-8)
+
+
+def test_memory_does_not_grow_with_rows_times_components():
+    """The compiled fit's temporaries stay far below one n × k array of responsibilities."""
+    n, k = 400_000, 32
+    x = jax.ShapeDtypeStruct((n, 4), jnp.float32)
+    mixture = gmm.GMM(
+        jax.ShapeDtypeStruct((k,), jnp.float32),
+        jax.ShapeDtypeStruct((k, 4), jnp.float32),
+        gmm.Full(jax.ShapeDtypeStruct((k, 4, 4), jnp.float32)),
+    )
+    memory = jax.jit(gmm.fit).lower(mixture, x).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < n * k * 4 / 2
+
+
+BAD = {
+    "width": (lambda: gmm.fit(STARTS["full"], X[:, :1]), ValueError, r"\(any, 4\), got \(150, 1\)"),
+    "NaN": (lambda: gmm.fit(STARTS["full"], X * np.nan), ValueError, "x must be finite"),
+    "k > n": (lambda: gmm.fit(STARTS["full"], X[:2]), ValueError, "at least 3 rows"),
+    "C10 ridge": (lambda: gmm.fit(STARTS["full"], X, ridge=-1.0), ValueError, "ridge must be non"),
+    "C10 NaN": (lambda: gmm.fit(STARTS["full"], X, ridge=np.nan), ValueError, "ridge must be"),
+    "C8 tol": (lambda: gmm.fit(STARTS["full"], X, tol=-1.0), ValueError, "tol must be"),
+    "C9 steps": (lambda: gmm.fit(STARTS["full"], X, max_steps=-1), ValueError, "max_steps"),
+    "C20 weight": (lambda: gmm.e_step(STARTS["full"], X, -np.ones(150)), ValueError,
+                   "sample_weight must not be negative"),
+    "C22 weight": (lambda: gmm.fit(STARTS["full"], X, sample_weight=np.zeros(150)), ValueError,
+                   "zero everywhere"),
+    "C23 weight": (lambda: gmm.fit(STARTS["full"], X, sample_weight=np.ones(3)), ValueError,
+                   r"sample_weight must have shape \(150,\)"),
+    "m_step": (lambda: gmm.m_step(STARTS["full"], gmm.e_step(STARTS["full"], X), -1.0), ValueError,
+               "ridge"),
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input(case):
+    call, error, message = BAD[case]
+    with pytest.raises(error, match=message) as caught:
+        call()
+    assert str(caught.value).startswith("gmm.")

@@ -1,0 +1,70 @@
+"""Tile loops against whole arrays; distances and factors against NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnn import linalg
+
+rng = np.random.default_rng(0)
+X = jnp.asarray(rng.normal(size=(103, 3)))
+
+
+@pytest.mark.parametrize("size", [1, 10, 51, 102, 103, 1000])
+def test_fold_counts_every_row_once(size):
+    """Oracle: the sum of the whole array."""
+
+    def step(total, tile, fresh):
+        return total + jnp.sum(tile * fresh[:, None], axis=0)
+
+    np.testing.assert_allclose(linalg.fold_rows(step, jnp.zeros(3), X, size), X.sum(0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 10, 51, 102, 103, 1000])
+def test_map_returns_every_row_in_order(size):
+    """Oracle: the function of the whole array, for a pytree in and out."""
+    rows = {"a": X, "b": jnp.arange(103)}
+    out = linalg.map_rows(lambda r: (r["a"] * 2, r["b"] + 1), rows, size)
+    np.testing.assert_array_equal(out[0], X * 2)
+    np.testing.assert_array_equal(out[1], jnp.arange(103) + 1)
+
+
+def test_tiles_bound_the_working_set():
+    assert linalg.tile_rows(50, 10) == 50
+    wide, narrow = linalg.tile_rows(10**9, 1024), linalg.tile_rows(10**9, 16)
+    assert 128 <= wide < narrow
+    assert wide * 1024 <= linalg.TILE["cpu"]
+
+
+@pytest.mark.parametrize("d", [1, 8, 9, 40])
+def test_square_distances(d):
+    """Oracle: NumPy by differences; the offset must not cost precision."""
+    x, y = rng.normal(size=(7, d)) + 1e4, rng.normal(size=(5, d)) + 1e4
+    brute = ((x[:, None] - y[None]) ** 2).sum(-1)
+    np.testing.assert_allclose(linalg.square_distances(jnp.asarray(x), jnp.asarray(y)), brute,
+                               rtol=1e-9)  # fmt: skip
+
+
+def test_triangular_factors():
+    """Oracle: numpy.linalg."""
+    a = rng.normal(size=(2, 4, 4))
+    tril = np.linalg.cholesky(a @ a.transpose(0, 2, 1) + np.eye(4))
+    np.testing.assert_allclose(linalg.inverse_tril(jnp.asarray(tril)), np.linalg.inv(tril),
+                               atol=1e-12)  # fmt: skip
+    np.testing.assert_allclose(linalg.log_det_tril(jnp.asarray(tril)),
+                               np.linalg.slogdet(tril)[1], rtol=1e-12)  # fmt: skip
+    gradient = jax.grad(lambda t: linalg.log_det_tril(t).sum())(jnp.asarray(tril))
+    assert bool(jnp.all(jnp.isfinite(gradient)))
+
+
+def test_weighted_moments_of_columns():
+    """Oracle: numpy.repeat for integer weights; a constant column has unit variance."""
+    w = rng.integers(0, 4, 103)
+    x = np.asarray(X).copy()
+    x[:, 2] = 5.0
+    mean, variance = linalg.mean_and_variance(jnp.asarray(x), jnp.asarray(w, jnp.float64))
+    repeated = np.repeat(x, w, axis=0)
+    np.testing.assert_allclose(mean, repeated.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(variance[:2], repeated.var(0)[:2], rtol=1e-12)
+    assert variance[2] == 1.0
