@@ -46,7 +46,7 @@ def floating(where: str, name: str, x: Any) -> Array:
     return array
 
 
-def shape(where: str, name: str, x: Array, expected: tuple[int | None, ...]) -> None:
+def shape(where: str, name: str, x: Any, expected: tuple[int | None, ...]) -> None:
     """Raises ValueError unless `x.shape` is `expected`, in which None stands for any size."""
     given = jnp.shape(x)
     fits = len(given) == len(expected) and all(
@@ -101,7 +101,7 @@ def weights(where: str, name: str, w: ArrayLike, n: int) -> Array:
     return array
 
 
-def same_dtype(where: str, name: str, x: Array, like: str, dtype: Any) -> None:
+def same_dtype(where: str, name: str, x: Any, like: str, dtype: Any) -> None:
     """Raises TypeError unless `x` has the dtype of `like`: nothing is promoted silently."""
     if x.dtype != dtype:
         raise TypeError(f"{where}: {name} must be {dtype} like {like}, got {x.dtype}; cast one")

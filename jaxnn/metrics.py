@@ -9,6 +9,8 @@ from jaxtyping import Array, Float, Int
 
 from jaxnn import checks
 
+__all__ = ["Interval", "accuracy", "adjusted_rand", "confusion", "mean_interval", "rmse"]
+
 
 class Interval(NamedTuple):
     """A mean and the ends of its confidence interval."""
@@ -85,5 +87,6 @@ def mean_interval(values: Float[ArrayLike, " n"], level: float = 0.95) -> Interv
     if not 0 < level < 1:
         raise ValueError(f"{where}: level must be in (0, 1), got {level}")
     mean = jnp.mean(array)
-    half = norm.ppf((1 + level) / 2) * jnp.std(array, ddof=1) / jnp.sqrt(array.size)
+    z = norm.ppf((1 + level) / 2).astype(array.dtype)
+    half = z * jnp.std(array, ddof=1) / jnp.sqrt(array.size)
     return Interval(mean=mean, low=mean - half, high=mean + half)

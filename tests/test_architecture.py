@@ -29,7 +29,7 @@ BANNED = {"print", "jax.config.update", "jax.random.key", "jax.random.PRNGKey"}
 NO_MIRROR = {"types.py", "gmm/family.py", "train/state.py"}
 OUTSIDE = {"jax", "jaxtyping", "optax"}
 STANDARD = {"collections", "difflib", "functools", "itertools", "math", "dataclasses", "typing"}
-FOR_PLOTS = {"matplotlib", "numpy", "contextlib"}
+FOR_PLOTS = {"matplotlib", "cycler", "numpy", "contextlib"}
 
 
 def part(path: Path) -> str:

@@ -58,6 +58,8 @@ def from_covariances(
     if checks.concrete(weights) and not checks.holds(lambda: jnp.abs(jnp.sum(weights) - 1) < 1e-5):
         raise ValueError(f"{where}: weights must sum to 1, got {weights.tolist()}")
     covariances = checks.floating(where, "covariances", covariances)
+    checks.same_dtype(where, "weights", weights, "means", means.dtype)
+    checks.same_dtype(where, "covariances", covariances, "means", means.dtype)
     checks.shape(where, "covariances", covariances, COVARIANCES[family].shape(k, d))
     checks.finite(where, "covariances", covariances)
     if checks.concrete(covariances) and not checks.holds(

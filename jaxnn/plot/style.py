@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import matplotlib
-from matplotlib import cycler
+from cycler import cycler
 
 # Okabe and Ito (2008), darkest first: the last ones are too pale for thin lines on white.
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"

@@ -14,6 +14,9 @@ from jaxnn.plot import style
 Better = Literal["max", "min"]
 
 
+FEW = 8  # so many different values still have room for a label each
+
+
 def best_index(value: ArrayLike, better: Better) -> tuple[int, ...]:
     """Returns the place of the best finite entry; raises ValueError if there is none."""
     array = np.asarray(value, float)
@@ -83,20 +86,25 @@ def slices(
     label: str,
     log: Collection[str] = (),
     better: Better = "max",
+    best: int | None = None,
     columns: int = 3,
 ) -> Figure:
     """Returns small multiples: `value` of each member against each of its hyperparameters.
+
+    A hyperparameter with few different values, as on a grid, gets a place of equal width for each,
+    and its members are strewn about it a little, so that equal ones do not hide one another.
 
     Args:
         hparams: For each name the values of all members, (m,), numbers or words.
         value: What the members reached, (m,); those without a finite value are left out.
         label: Name of `value`.
-        log: Names drawn on a logarithmic axis.
+        log: Names drawn on a logarithmic axis, if they have many values.
         better: Which end is good; the best member stands out in every panel.
+        best: The member that stands out, where ties were broken otherwise.
         columns: Panels side by side at most.
     """
     reached = np.asarray(value, float)
-    (best,) = best_index(reached, better)
+    chosen = best_index(reached, better)[0] if best is None else best
     finite = np.isfinite(reached)
     rows = -(-len(hparams) // columns)
     columns = -(-len(hparams) // rows)  # four panels are two by two
@@ -108,11 +116,17 @@ def slices(
             raise ValueError(
                 f"plot.slices: {name} must have shape {reached.shape}, got {members.shape}"
             )
-        if name in log:
-            ax.set_xscale("log")
-        ax.scatter(members[finite], reached[finite], s=16, alpha=0.5, linewidths=0)
-        ax.scatter(members[[best]], reached[[best]], s=130, marker="*", color=style.VERMILION)
-        ax.set_xlabel(name)
+        distinct, place = np.unique(members, return_inverse=True)
+        if len(distinct) <= FEW:
+            ax.set_xticks(range(len(distinct)), _ticks(distinct))
+            strewn = place + np.random.default_rng(0).uniform(-0.18, 0.18, len(place))
+        else:
+            place = strewn = members
+            if name in log:
+                ax.set_xscale("log")
+        ax.scatter(strewn[finite], reached[finite], s=14, alpha=0.45, linewidths=0)
+        ax.scatter(place[[chosen]], reached[[chosen]], s=150, marker="*", color=style.VERMILION)
+        ax.set_xlabel(name.replace("_", " "))
     for ax in panels[:, 0]:
         ax.set_ylabel(label)
     for ax in panels.flat[len(hparams) :]:

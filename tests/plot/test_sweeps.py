@@ -53,28 +53,44 @@ def test_best_index_needs_a_finite_entry():
 def test_slices_show_each_hyperparameter_and_star_the_best():
     value = np.array([0.2, np.nan, 0.9, 0.4])
     hparams = {
-        "rate": [1e-3, 1e-2, 1e-1, 1.0],
+        "learning_rate": [1e-3, 1e-2, 1e-1, 1.0],
         "activation": ["relu", "relu", "tanh", "relu"],
         "decay": [0.0, 0.1, 0.2, 0.3],
         "width": [8, 16, 32, 64],
     }
-    figure = sweeps.slices(hparams, value, label="accuracy", log=["rate"])
-    assert [ax.get_xlabel() for ax in figure.axes] == list(hparams)  # two by two, none empty
-    for ax in figure.axes:
+    figure = sweeps.slices(hparams, value, label="accuracy")
+    names = [ax.get_xlabel() for ax in figure.axes]
+    assert names == ["learning rate", "activation", "decay", "width"]  # two by two, none empty
+    for ax, place in zip(figure.axes, (2, 1, 2, 2), strict=True):
         members, star = ax.collections
         assert len(members.get_offsets()) == 3  # the failed member is left out
-        assert star.get_offsets()[0, 1] == 0.9
-    assert figure.axes[0].get_xscale() == "log"
-    assert figure.axes[0].collections[1].get_offsets()[0, 0] == pytest.approx(0.1)
-    assert figure.axes[3].collections[1].get_offsets()[0, 0] == 32
+        np.testing.assert_allclose(star.get_offsets()[0], (place, 0.9))
+    words = [tick.get_text() for tick in figure.axes[1].get_xticklabels()]
+    assert words == ["relu", "tanh"]
+    # Strewn about their place, and never as far as the next one.
+    x = np.asarray(figure.axes[3].collections[0].get_offsets())[:, 0]
+    np.testing.assert_allclose(x, [0, 2, 3], atol=0.2)
     assert figure.axes[0].get_ylabel() == "accuracy"
+
+
+def test_slices_of_many_values_are_drawn_where_they_are():
+    rate = np.geomspace(1e-4, 1, 20)
+    (ax,) = sweeps.slices({"rate": rate}, rate, label="loss", log=["rate"], better="min").axes
+    assert ax.get_xscale() == "log"
+    np.testing.assert_allclose(ax.collections[0].get_offsets()[:, 0], rate)
+    assert ax.collections[1].get_offsets()[0, 0] == pytest.approx(1e-4)
+
+
+def test_slices_star_the_member_they_are_told():
+    (ax,) = sweeps.slices({"a": [1.0, 2.0, 3.0]}, [5.0, 5.0, 1.0], label="", best=1).axes
+    np.testing.assert_allclose(ax.collections[1].get_offsets()[0], (1, 5.0))
 
 
 def test_slices_leave_no_empty_panel():
     columns = {name: [1.0, 2.0] for name in "abcde"}
     figure = sweeps.slices(columns, [1.0, 2.0], label="loss", better="min")
     assert len(figure.axes) == 5
-    assert figure.axes[0].collections[1].get_offsets()[0, 0] == 1.0
+    assert figure.axes[0].collections[1].get_offsets()[0, 0] == 0  # the lower of the two
 
 
 def test_slices_refuse_columns_of_another_length():

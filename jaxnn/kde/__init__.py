@@ -1,0 +1,24 @@
+"""Kernel density estimation: one kernel on every data point (Rosenblatt, 1956; Parzen, 1962).
+
+`fit` stores the data and picks a bandwidth, `log_prob` and `sample` use them.  The kernels are
+the entries of `KERNELS`, the bandwidth rules those of `BANDWIDTHS`.
+"""
+
+from jaxnn.kde.bandwidths import BANDWIDTHS, scott, silverman
+from jaxnn.kde.kernels import KERNELS, Kernel
+from jaxnn.kde.logsum import LogSum
+from jaxnn.kde.model import KDE, as_mixture, fit, log_prob, sample
+
+__all__ = [
+    "BANDWIDTHS",
+    "KDE",
+    "KERNELS",
+    "Kernel",
+    "LogSum",
+    "as_mixture",
+    "fit",
+    "log_prob",
+    "sample",
+    "scott",
+    "silverman",
+]

@@ -1,0 +1,34 @@
+"""Fully connected networks, with back-propagation by hand.
+
+`init` and `apply` are the model; `value_and_grad` is what a trainer descends.  The variants live in
+tables: `ACTIVATIONS`, `LOSSES`, `CONVENTIONS` of dropout, and the layer types `Dense`, `Maxout`.
+"""
+
+from jaxnn.mlp.activations import ACTIVATIONS, Activation
+from jaxnn.mlp.backprop import backward, mean_loss, value_and_grad
+from jaxnn.mlp.layers import CONVENTIONS, Convention, Dense, Layer, Maxout, Params, dropout
+from jaxnn.mlp.losses import LOSSES, Loss
+from jaxnn.mlp.model import apply, init, predict
+from jaxnn.mlp.tape import Tape, forward
+
+__all__ = [
+    "ACTIVATIONS",
+    "CONVENTIONS",
+    "LOSSES",
+    "Activation",
+    "Convention",
+    "Dense",
+    "Layer",
+    "Loss",
+    "Maxout",
+    "Params",
+    "Tape",
+    "apply",
+    "backward",
+    "dropout",
+    "forward",
+    "init",
+    "mean_loss",
+    "predict",
+    "value_and_grad",
+]

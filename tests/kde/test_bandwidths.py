@@ -1,0 +1,97 @@
+"""Bandwidth rules against SciPy and against what a unit of measurement may not change."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+from scipy.stats import gaussian_kde
+
+from jaxnn import kde
+from jaxnn.kde import BANDWIDTHS
+
+RULES = pytest.mark.parametrize("rule", BANDWIDTHS)
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(40, 3)) * np.array([1.0, 50.0, 0.01]) + np.array([0.0, 300.0, -2.0])
+W = RNG.uniform(size=40)
+
+
+@RULES
+@pytest.mark.parametrize("weights", [None, W], ids=["equal", "weighted"])
+def test_equals_scipy(rule, weights):
+    """In 1-D SciPy's bandwidth itself, in 3-D the diagonal of its covariance matrix."""
+    for x in (X[:, :1], X):
+        scipy_kde = gaussian_kde(x.T, bw_method=rule, weights=weights)
+        expected = np.sqrt(np.diag(np.atleast_2d(scipy_kde.covariance)))
+        given = None if weights is None else jnp.asarray(weights)
+        np.testing.assert_allclose(BANDWIDTHS[rule](jnp.asarray(x), given), expected, rtol=1e-12)
+
+
+@RULES
+def test_follows_the_units_of_the_data(rule):
+    """Shifts change nothing and scales factor out; so does the sum of the weights."""
+    f = BANDWIDTHS[rule]
+    scale, shift = np.array([1e-6, -3.0, 1e8]), np.array([5.0, -1e3, 1e9])
+    expected = np.abs(scale) * f(jnp.asarray(X), jnp.asarray(W))
+    given = f(jnp.asarray(X * scale + shift), jnp.asarray(W * 1e300))
+    np.testing.assert_allclose(given, expected, rtol=1e-8)
+
+
+@RULES
+def test_float32_survives_offset_and_scale(rule):
+    """Oracle: the same numbers in float64."""
+    f = BANDWIDTHS[rule]
+    x = jnp.asarray(X[:, :1] * np.array([[1.0, 1e30, 1e-30]]) + np.array([[1e4, 0.0, 0.0]]))
+    x = x.astype(jnp.float32)
+    given = f(x)
+    assert given.dtype == jnp.float32
+    np.testing.assert_allclose(given, f(x.astype(jnp.float64)), rtol=1e-5)
+
+
+@RULES
+def test_row_of_weight_zero_is_absent(rule):
+    f = BANDWIDTHS[rule]
+    outlier = np.concatenate([X, [[1e6, 1e6, 1e6]]])
+    given = f(jnp.asarray(outlier), jnp.asarray(np.append(W, 0.0)))
+    np.testing.assert_allclose(given, f(jnp.asarray(X), jnp.asarray(W)), rtol=1e-12)
+
+
+@RULES
+def test_vmap_is_a_loop_and_the_gradient_is_that_of_differences(rule):
+    f = BANDWIDTHS[rule]
+    batch = jnp.asarray(RNG.normal(size=(3, 10, 2)))
+    np.testing.assert_allclose(jax.vmap(f)(batch), jnp.stack([f(x) for x in batch]), rtol=1e-13)
+    w = jnp.asarray(W[:10])
+    check_grads(f, (batch[0], w), order=1, atol=1e-5, rtol=1e-5)
+
+
+@RULES
+def test_under_a_trace_a_constant_feature_stays_positive_and_finite(rule):
+    f = jax.jit(BANDWIDTHS[rule])
+    for x in (jnp.full((5, 2), 0.1), jnp.asarray([[7.0, 0.0]])):
+        h = f(x)
+        assert jnp.all((h > 0) & jnp.isfinite(h))
+        assert jnp.all(jnp.isfinite(jax.jacobian(f)(x)))
+
+
+@RULES
+@pytest.mark.parametrize(
+    ("x", "weights", "error", "message"),
+    [
+        ([[1.0, 0.1], [2.0, 0.1]], None, ValueError, "feature 1 of x must vary, got 0.1 .*number"),
+        ([[1.0, 2.0]], None, ValueError, "feature 0 of x must vary"),
+        ([[1.0], [2.0]], [0.0, 1.0], ValueError, "feature 0 of x must vary, got 2.0"),
+        ([1.0, 2.0], None, ValueError, r"x must have shape \(any, any\).*reshape"),
+        ([[1], [2]], None, TypeError, "x must hold floating-point"),
+        ([[1.0], [2.0]], [1.0], ValueError, r"sample_weight must have shape \(2,\)"),
+        ([[1.0], [2.0]], [-1.0, 1.0], ValueError, "sample_weight must not be negative"),
+    ],
+)
+def test_bad_input_is_named(rule, x, weights, error, message, unchecked_types):
+    w = None if weights is None else jnp.asarray(weights)
+    with pytest.raises(error, match=f"kde.{rule}: {message}"):
+        BANDWIDTHS[rule](jnp.asarray(x), w)
+
+
+def test_the_table_holds_the_public_rules():
+    assert {"scott": kde.scott, "silverman": kde.silverman} == BANDWIDTHS

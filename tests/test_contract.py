@@ -1,0 +1,258 @@
+"""One row for each public function; each row must keep the whole contract.
+
+jit = eager, vmap = loop, gradients finite and equal to differences, float32 stays float32 under
+x64, the second call builds no program, and the key stands in its place.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+import jaxnn
+from jaxnn import gmm, kde, metrics, mlp, sweep, train
+
+rng = np.random.default_rng(0)
+N, D, K = 12, 2, 3
+X = rng.normal(size=(N, D))
+W = rng.uniform(0.5, 1.5, N)
+Y = rng.integers(0, K, N)
+KEY = jax.random.key(0)
+MEMBERS = jnp.arange(N)
+FAMILIES = list(gmm.COVARIANCES)
+
+
+def mixture(family: str, dtype=np.float64) -> gmm.GMM:
+    root = rng.normal(size=(K, D, D))
+    full = root @ root.transpose(0, 2, 1) + np.eye(D)
+    given = {"full": full, "tied": full[0], "diag": full[:, 0] ** 2 + 1, "spherical": full[:, 0, 0]}
+    means = rng.normal(size=(K, D))
+    return gmm.from_covariances(np.array([0.5, 0.2, 0.3]), means, given[family], family=family)
+
+
+MIX = mixture("full")
+MOMENTS = gmm.e_step(MIX, X, W)
+DENSITY = kde.fit(jnp.asarray(X), bandwidth=jnp.array([0.7, 0.9]), sample_weight=jnp.asarray(W))
+NET = mlp.init(KEY, (D, 4, K), activation="tanh", dtype=jnp.float64)
+BATCH = train.Batch(jnp.asarray(X), jnp.asarray(Y), jnp.asarray(W))
+TAPE = mlp.forward(NET, X, activation="tanh")[1]
+GRAD_OUT = rng.normal(size=(N, K))
+BY_HAND = mlp.value_and_grad("softmax_cross_entropy", activation="tanh")
+
+
+class Row(NamedTuple):
+    """`call(*args)` of arrays; `smooth` numbers the arguments it can be differentiated in."""
+
+    call: Callable[..., Any]
+    args: tuple[Any, ...]
+    smooth: tuple[int, ...] = ()
+
+
+def trained(params, x, rate):
+    batch = train.Batch(x, jnp.asarray(Y), None)
+    return train.fit(KEY, params, batch, BY_HAND, epochs=2, batch_size=5, learning_rate=rate)
+
+
+def one_member(hp, key, scale):
+    return hp["a"] * scale + jax.random.normal(key, (), scale.dtype)
+
+
+def swept(scale):
+    members = {"a": jnp.arange(4.0, dtype=scale.dtype)}
+    return sweep.run(one_member, members, KEY, scale).results
+
+
+ROWS = {
+    "gmm.log_joint": Row(gmm.log_joint, (MIX, X), (0, 1)),
+    **{f"gmm.log_prob {f}": Row(gmm.log_prob, (mixture(f), X), (0, 1)) for f in FAMILIES},
+    "gmm.posterior": Row(gmm.posterior, (MIX, X), (0, 1)),
+    "gmm.predict": Row(gmm.predict, (MIX, X)),
+    "gmm.sample": Row(lambda m: gmm.sample(KEY, m, 5), (MIX,)),
+    "gmm.n_parameters": Row(gmm.n_parameters, (MIX,)),
+    "gmm.bic": Row(gmm.bic, (MIX, X, W), (0, 1, 2)),
+    "gmm.aic": Row(gmm.aic, (MIX, X, W), (0, 1, 2)),
+    **{f"gmm.e_step {f}": Row(gmm.e_step, (mixture(f), X, W), (0, 1, 2)) for f in FAMILIES},
+    "gmm.m_step": Row(gmm.m_step, (MIX, MOMENTS, 0.1), (0, 1, 2)),
+    "gmm.init": Row(lambda x, w: gmm.init(KEY, x, K, sample_weight=w), (X, W)),
+    "gmm.fit": Row(lambda m, x, w, r: gmm.fit(m, x, sample_weight=w, ridge=r, max_steps=2),
+                   (MIX, X, W, 1e-3)),
+    "gmm.from_covariances": Row(lambda m, c: gmm.from_covariances(jnp.ones(1, m.dtype), m, c),
+                                (X[:1], np.eye(2)[None]), (0,)),
+    "kde.fit": Row(lambda x, w: kde.fit(x, bandwidth=0.5, sample_weight=w), (X, W), (0, 1)),
+    "kde.scott": Row(kde.scott, (X, W), (0, 1)),
+    "kde.silverman": Row(kde.silverman, (X, W), (0, 1)),
+    "kde.log_prob": Row(kde.log_prob, (DENSITY, X), (0, 1)),
+    "kde.sample": Row(lambda m: kde.sample(KEY, m, 5), (DENSITY,)),
+    "kde.as_mixture": Row(kde.as_mixture, (DENSITY,), (0,)),
+    "mlp.init": Row(lambda gain: jax.tree.map(lambda p: gain * p, mlp.init(KEY, (2, 3, 1))),
+                    (1.0,)),
+    "mlp.apply": Row(lambda p, x: mlp.apply(p, x, activation="tanh"), (NET, X), (0, 1)),
+    "mlp.apply dropout": Row(lambda p, x, k: mlp.apply(p, x, activation="tanh", keep_prob=k,
+                                                       key=KEY),
+                             (NET, X, 0.8), (0, 1)),
+    "mlp.forward": Row(lambda p, x: mlp.forward(p, x, activation="tanh"), (NET, X), (0, 1)),
+    "mlp.backward": Row(lambda p, t, g: mlp.backward(p, t, g, activation="tanh"),
+                        (NET, TAPE, GRAD_OUT), (0, 2)),
+    "mlp.value_and_grad": Row(lambda p, x, w: BY_HAND(p, train.Batch(x, Y, w), KEY),
+                              (NET, X, W), (0, 1, 2)),
+    "mlp.mean_loss": Row(lambda p, x, w: mlp.mean_loss(p, train.Batch(x, Y, w), None,
+                                                       activation="tanh"),
+                         (NET, X, W), (0, 1, 2)),
+    "mlp.predict": Row(lambda p, x: mlp.predict(p, x, activation="tanh"), (NET, X)),
+    "mlp.dropout": Row(lambda h, k: mlp.dropout(KEY, h, k), (X, 0.7), (0,)),
+    "train.fit": Row(trained, (NET, X, 0.1)),
+    "train.add_l2": Row(train.add_l2, (NET, NET, 0.1), (0, 1, 2)),
+    "train.split": Row(lambda x: train.split(KEY, x, (5, 7)), (X,), (0,)),
+    "train.as_float": Row(train.as_float, (X,), (0,)),
+    "train.epoch_batches": Row(lambda x: x[train.epoch_batches(KEY, N, 5)[0]], (X,), (0,)),
+    "sweep.run": Row(swept, (2.0,), (0,)),
+    "sweep.best": Row(lambda r: sweep.best(sweep.Sweep({"a": MEMBERS}, r), lambda r: r).result,
+                      (W,), (0,)),
+    "metrics.accuracy": Row(metrics.accuracy, (Y, Y[::-1].copy())),
+    "metrics.rmse": Row(metrics.rmse, (W, W[::-1].copy()), (0, 1)),
+    "metrics.confusion": Row(lambda a, b: metrics.confusion(a, b, K), (Y, Y[::-1].copy())),
+    "metrics.adjusted_rand": Row(lambda a, b: metrics.adjusted_rand(a, b, K), (Y, Y[::-1].copy())),
+    "metrics.mean_interval": Row(metrics.mean_interval, (W,), (0,)),
+}  # fmt: skip
+
+# Public functions that are no functions of arrays: each has tests of its own.
+NO_ROW = {
+    "train.optimizer": "returns an optax transformation",
+    "train.segment": "the compiled inside of train.fit",
+    "sweep.grid": "makes the members, on the host",
+    "sweep.random": "makes the members, on the host",
+    "sweep.member_keys": "returns keys",
+}
+
+
+def public_functions() -> dict[str, Callable[..., Any]]:
+    found = {}
+    for module_name in jaxnn.__all__:
+        module = getattr(jaxnn, module_name)
+        names = getattr(module, "__all__", None) or [
+            n for n, f in vars(module).items() if inspect.isfunction(f) and not n.startswith("_")
+        ]
+        for name in names:
+            value = getattr(module, name)
+            if inspect.isfunction(value) or isinstance(value, type(train.segment)):
+                found[f"{module_name}.{name}"] = value
+    return found
+
+
+def arrays(tree: Any) -> Any:
+    return jax.tree.map(jnp.asarray, tree)
+
+
+def floats(tree: Any) -> list[jax.Array]:
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype")]
+    return [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
+
+
+def nudge(tree: Any, by: float) -> Any:
+    """The same arguments, each float a little different; integers and flags as they are."""
+    return jax.tree.map(
+        lambda a: a * (1 + by) if jnp.issubdtype(a.dtype, jnp.floating) else a, arrays(tree)
+    )
+
+
+def close(a: Any, b: Any, rtol: float = 1e-9) -> None:
+    jax.tree.map(lambda u, v: np.testing.assert_allclose(u, v, rtol=rtol, atol=1e-10), a, b)
+
+
+@pytest.fixture(params=ROWS)
+def row(request) -> Row:
+    return ROWS[request.param]
+
+
+def test_every_public_function_has_a_row():
+    covered = {name.split()[0] for name in ROWS}
+    assert covered | set(NO_ROW) == set(public_functions())
+    assert not covered & set(NO_ROW)
+
+
+def test_the_key_stands_in_its_place():
+    """First where a function draws; where it may draw, it takes None for evaluation."""
+    for name, function in public_functions().items():
+        parameters = list(inspect.signature(function).parameters.values())
+        for place, parameter in enumerate(parameters):
+            if parameter.name == "key" and place > 0 and name not in ("sweep.run",):
+                may_be_none = "None" in str(parameter.annotation)
+                assert may_be_none, f"{name}: key must come first, or be allowed to be None"
+                assert parameter.default in (None, inspect.Parameter.empty), name
+
+
+def test_jit_is_eager(row):
+    close(jax.jit(row.call)(*arrays(row.args)), row.call(*arrays(row.args)))
+
+
+def test_vmap_is_a_loop(row):
+    two = [nudge(row.args, by) for by in (0.0, 1e-3)]
+    batch = jax.vmap(row.call)(*jax.tree.map(lambda *a: jnp.stack(a), *two))
+    for i, args in enumerate(two):
+        close(jax.tree.map(lambda a, i=i: a[i], batch), row.call(*args))
+
+
+@pytest.mark.parametrize("name", [name for name, r in ROWS.items() if r.smooth])
+def test_gradients_are_differences(name):
+    row = ROWS[name]
+    args = list(arrays(row.args))
+
+    def scalar(*smooth: Any) -> jax.Array:
+        full = list(args)
+        for place, value in zip(row.smooth, smooth, strict=True):
+            full[place] = arrays(value)  # differences come as NumPy arrays
+        # A sum of different multiples, so that no two leaves can cancel.
+        parts = [jnp.vdot(jnp.cos(jnp.arange(leaf.size)), leaf.ravel())
+                 for leaf in floats(row.call(*full))]  # fmt: skip
+        return sum(parts)
+
+    smooth = tuple(args[i] for i in row.smooth)
+    gradient = jax.grad(lambda s: scalar(*s), allow_int=True)(smooth)
+    assert all(bool(jnp.all(jnp.isfinite(g))) for g in floats(gradient))
+    if len(floats(smooth)) == len(jax.tree.leaves(smooth)):
+        check_grads(scalar, smooth, order=1, modes=("rev",), atol=1e-5, rtol=1e-5)
+
+
+def test_float32_stays_float32(row):
+    single = jax.tree.map(
+        lambda a: a.astype(jnp.float32) if jnp.issubdtype(a.dtype, jnp.floating) else a,
+        arrays(row.args),
+    )
+    if not floats(single):
+        return
+    assert {leaf.dtype for leaf in floats(row.call(*single))} <= {jnp.dtype(jnp.float32)}
+
+
+@pytest.fixture
+def programs():
+    """A list that grows by one for each program that JAX builds, from its cache on disk or not."""
+    built = []
+
+    def listen(event: str, duration_secs: float, **_: Any) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            built.append(duration_secs)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield built
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_second_call_builds_nothing(row, programs):
+    """Other values of the same shapes need no other program."""
+    jax.block_until_ready(row.call(*nudge(row.args, 0.0)))
+    other = nudge(row.args, 0.0)
+    programs.clear()
+    jax.block_until_ready(row.call(*other))
+    assert programs == []
+
+
+def test_a_planted_recompilation_is_found(programs):
+    """The rule itself can fail: a closure jitted anew is another program."""
+    for _ in range(2):
+        jax.jit(lambda x: x + 1)(jnp.ones(3))
+    assert len(programs) >= 2
