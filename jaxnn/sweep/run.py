@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
 from jaxnn import checks
-from jaxnn.sweep.spaces import HParams
+from jaxnn.sweep.spaces import HParams, numbers
 from jaxnn.types import Key
 
 FitOne = Callable[..., PyTree]
@@ -46,7 +46,7 @@ def members(where: str, hparams: HParams) -> int:
     """Returns how many members there are; raises ValueError unless all axes agree."""
     if not hparams:
         raise ValueError(f"{where}: hparams must have at least one axis")
-    sizes = {name: jnp.shape(values) for name, values in hparams.items()}
+    sizes = {name: numbers(where, name, values).shape for name, values in hparams.items()}
     first = next(iter(sizes))
     for name, size in sizes.items():
         if len(size) == 0 or size[0] == 0:
@@ -63,10 +63,23 @@ def member_keys(key: Key, hparams: HParams) -> Array:
     """Returns a key for each member: `key` folded with its `seed` if there is one, or its number.
 
     Members that share a seed share their random numbers, so that differences between them come
-    from the other hyperparameters alone.
+    from the other hyperparameters alone. Raises TypeError or ValueError for seeds that are not
+    whole numbers in [0, 2**32).
     """
-    numbers = hparams.get("seed", jnp.arange(members("sweep.member_keys", hparams)))
-    return jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
+    where = "sweep.member_keys"
+    checks.key(where, key)
+    n = members(where, hparams)
+    seeds = numbers(where, "seed", hparams.get("seed", jnp.arange(n)))
+    if not jnp.issubdtype(seeds.dtype, jnp.integer):
+        raise TypeError(f"{where}: seed must hold whole numbers, got {seeds.dtype}")
+    checks.shape(where, "seed", seeds, (n,))
+    if checks.concrete(seeds):
+        low, high = min(seeds.tolist()), max(seeds.tolist())
+        if low < 0 or high >= 2**32:  # `fold_in` takes 32 bits: -1 would be 2**32 - 1
+            raise ValueError(
+                f"{where}: seed must lie in [0, 2**32), got values from {low} to {high}"
+            )
+    return jax.vmap(lambda seed: jax.random.fold_in(key, seed))(seeds)
 
 
 def run(
@@ -89,7 +102,8 @@ def run(
         chunk: members per compiled call, to bound memory and to see progress; all by default.
             Every call has the same shape, so one compilation serves them all.
         layout: a name in `LAYOUTS`.
-        progress: called after each chunk with the number of members that it finished.
+        progress: called after each chunk with the number of members that it finished; they
+            sum to n.
 
     Raises:
         TypeError, ValueError: no members, axes of unequal length, a bad key, chunk or layout.
@@ -102,7 +116,7 @@ def run(
     where = "sweep.run"
     checks.key(where, key)
     checks.in_table(where, "layout", layout, LAYOUTS)
-    hparams = {name: jnp.asarray(values) for name, values in hparams.items()}
+    hparams = {name: numbers(where, name, values) for name, values in hparams.items()}
     n = members(where, hparams)
     size = n if chunk is None else min(n, checks.count(where, "chunk", chunk))
     keys = member_keys(key, hparams)
@@ -131,13 +145,12 @@ def best(sweep: Sweep, by: Callable[[PyTree], Array], *, mode: str = "min") -> B
         ValueError: values of another shape, an unknown mode, or nothing but NaN.
     """
     where = "sweep.best"
-    signs = {"min": 1, "max": -1}
-    checks.in_table(where, "mode", mode, signs)
+    extremes = {"min": jnp.nanmin, "max": jnp.nanmax}
+    checks.in_table(where, "mode", mode, extremes)
     values = jnp.asarray(by(sweep.results))
     checks.shape(where, "by(results)", values, (members(where, sweep.hparams),))
     if checks.concrete(values) and checks.holds(lambda: jnp.isnan(values)):
         raise ValueError(f"{where}: by(results) must hold a number, got only NaN")
-    values = signs[mode] * values
-    member = jnp.argmin(jnp.where(jnp.isnan(values), jnp.inf, values))
+    member = jnp.argmax(values == extremes[mode](values))  # the first of them
     take = lambda tree: jax.tree.map(lambda a: a[member], tree)
     return Best(member=member, hparams=take(sweep.hparams), result=take(sweep.results))

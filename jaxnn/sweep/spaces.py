@@ -1,6 +1,6 @@
 """Spaces of hyperparameters: a sample of one is a dict of arrays, one entry a member."""
 
-import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -13,6 +13,7 @@ from jaxnn import checks
 from jaxnn.types import Key
 
 HParams = dict[str, Array]
+Values = ArrayLike | Sequence[float | int]  # of one axis
 
 
 @runtime_checkable
@@ -47,7 +48,8 @@ class LogUniform(NamedTuple):
         checks.positive("sweep.LogUniform", "low", self.low)
         _ordered("sweep.LogUniform", self.low, self.high)
         low, high = jnp.log(self.low), jnp.log(self.high)
-        return jnp.exp(jax.random.uniform(key, (n,), minval=low, maxval=high))
+        values = jnp.exp(jax.random.uniform(key, (n,), minval=low, maxval=high))
+        return jnp.clip(values, self.low, self.high)  # exp(log(low)) may lie below low
 
 
 class Integers(NamedTuple):
@@ -58,6 +60,8 @@ class Integers(NamedTuple):
 
     def sample(self, key: Key, n: int) -> Array:
         """Returns n independent values."""
+        for name, value in (("low", self.low), ("high", self.high)):
+            checks.count("sweep.Integers", name, value, least=-(2**31), most=2**31 - 1)
         _ordered("sweep.Integers", self.low, self.high)
         return jax.random.randint(key, (n,), self.low, self.high)
 
@@ -65,33 +69,38 @@ class Integers(NamedTuple):
 class Choice(NamedTuple):
     """One of some numbers, each as likely."""
 
-    values: Sequence[float]
+    values: Values
 
     def sample(self, key: Key, n: int) -> Array:
         """Returns n independent values."""
         return jax.random.choice(key, _axis("sweep.Choice", "values", self.values), (n,))
 
 
-def _ordered(where: str, low: float, high: float) -> None:
-    if not low < high:
-        raise ValueError(f"{where}: low must be below high, got {low} and {high}")
+def _ordered(where: str, low: float | int, high: float | int) -> None:
+    if not -math.inf < low < high < math.inf:
+        raise ValueError(f"{where}: low must be below high, both finite, got {low} and {high}")
 
 
-def _axis(where: str, name: str, values: ArrayLike | Sequence[float]) -> Array:
+def numbers(where: str, name: str, values: Values) -> Array:
+    """Returns the values of an axis as an array; raises TypeError if they are no numbers."""
     try:
-        array = jnp.asarray(values)
+        return jnp.asarray(values)
     except (TypeError, ValueError):
         raise TypeError(
             f"{where}: {name} must hold numbers, got {values!r}; names and shapes are static: "
             "run one sweep for each"
         ) from None
+
+
+def _axis(where: str, name: str, values: Values) -> Array:
+    array = numbers(where, name, values)
     checks.shape(where, name, array, (None,))
     if array.size == 0:
         raise ValueError(f"{where}: {name} must hold at least one value")
     return array
 
 
-def grid(**axes: ArrayLike | Sequence[float]) -> HParams:
+def grid(**axes: Values) -> HParams:
     """Returns every combination of the values of the axes; the last axis varies fastest.
 
     Raises TypeError or ValueError for no axes, an empty one, or one that holds no numbers.
@@ -102,8 +111,9 @@ def grid(**axes: ArrayLike | Sequence[float]) -> HParams:
     if not axes:
         raise ValueError("sweep.grid: at least one axis must be given")
     arrays = {name: _axis("sweep.grid", name, values) for name, values in axes.items()}
-    index = jnp.asarray(list(itertools.product(*(range(len(a)) for a in arrays.values()))))
-    return {name: array[index[:, i]] for i, (name, array) in enumerate(arrays.items())}
+    sizes = tuple(len(array) for array in arrays.values())
+    places = jnp.unravel_index(jnp.arange(math.prod(sizes)), sizes)
+    return {name: array[i] for (name, array), i in zip(arrays.items(), places, strict=True)}
 
 
 def random(key: Key, n: int, space: Mapping[str, Distribution]) -> HParams:
@@ -116,8 +126,14 @@ def random(key: Key, n: int, space: Mapping[str, Distribution]) -> HParams:
     n = checks.count("sweep.random", "n", n)
     if not space:
         raise ValueError("sweep.random: space must have at least one axis")
+    for name, axis in space.items():
+        if not isinstance(axis, Distribution):
+            raise TypeError(
+                f"sweep.random: {name} must be a distribution such as Uniform(low, high) or "
+                f"Choice(values), got {axis!r}"
+            )
     # A hash that is the same in every process, unlike Python's own.
-    number = lambda name: sum(31**i * ord(c) for i, c in enumerate(name)) % 2**31
+    number = lambda name: int.from_bytes(name.encode()) % (2**31 - 1)
     return {
         name: axis.sample(jax.random.fold_in(key, number(name)), n) for name, axis in space.items()
     }

@@ -3,7 +3,8 @@
 Shapes: n rows, d features, b batches of s rows.
 """
 
-from typing import Any, NamedTuple, Self
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,51 +33,64 @@ class Standardiser(NamedTuple):
     mean: Float[Array, " d"]
     scale: Float[Array, " d"]
 
-    @classmethod
-    def of(cls, x: Data) -> Self:
+    @staticmethod
+    def of(x: Data) -> "Standardiser":
         """Returns the map of these rows; a constant column is only centred."""
         x = checks.data("train.Standardiser.of", "x", x)
-        scale = jnp.std(x, axis=0)
-        return cls(mean=jnp.mean(x, axis=0), scale=jnp.where(scale > 0, scale, 1.0))
+        scale = jnp.std(x, axis=0)  # of a constant column, often not 0 but a rounding error
+        varies = (jnp.max(x, axis=0) > jnp.min(x, axis=0)) & (scale > 0)
+        return Standardiser(mean=jnp.mean(x, axis=0), scale=jnp.where(varies, scale, 1.0))
 
     def apply(self, x: Data) -> Float[Array, "n d"]:
         """Returns the rows in standard units."""
         x = checks.data("train.Standardiser.apply", "x", x, self.mean.shape[0])
-        return (x - self.mean[None]) / self.scale[None]
+        return (x - self.mean.astype(x.dtype)[None]) / self.scale.astype(x.dtype)[None]
 
     def invert(self, z: Data) -> Float[Array, "n d"]:
         """Returns rows in standard units as rows in data units."""
         z = checks.data("train.Standardiser.invert", "z", z, self.mean.shape[0])
-        return z * self.scale[None] + self.mean[None]
+        return z * self.scale.astype(z.dtype)[None] + self.mean.astype(z.dtype)[None]
 
 
-def as_float(x: ArrayLike, dtype: Any = None) -> Array:
+def as_float(x: ArrayLike | Sequence[Any], dtype: Any = None) -> Array:
     """Returns whole numbers, booleans or floating-point numbers as a floating-point array.
 
     Args:
         x: anything NumPy takes as numbers.
-        dtype: float32 or float64 (where x64 is on); by default a floating-point `x` keeps its
-            own, and whole numbers take JAX's default.
+        dtype: float32, or float64 where x64 is on; by default a floating-point `x` keeps its own
+            (float64 becomes float32 where x64 is off), and whole numbers take JAX's default.
 
     Raises:
         TypeError: `x` holds no real numbers, or `dtype` is not a floating-point type that is on.
     """
     where = "train.as_float"
+    kind: Any = getattr(x, "dtype", None)
     try:
-        array = jnp.asarray(x)
+        kind = jnp.asarray(x).dtype if kind is None else jnp.dtype(kind).newbyteorder("=")
+    except OverflowError:
+        kind = jnp.dtype(int)  # Python's whole numbers have no end
     except (TypeError, ValueError):
         raise TypeError(f"{where}: x must hold real numbers, got {type(x).__name__}") from None
-    if jnp.issubdtype(array.dtype, jnp.complexfloating):
-        raise TypeError(f"{where}: x must hold real numbers, got {array.dtype}")
+    floating = jnp.issubdtype(kind, jnp.floating)
+    if not floating and not jnp.issubdtype(kind, jnp.integer) and kind != jnp.bool_:
+        raise TypeError(f"{where}: x must hold real numbers, got {kind}")
     if dtype is None:
-        floating = jnp.issubdtype(array.dtype, jnp.floating)
-        dtype = array.dtype if floating else jnp.zeros(()).dtype
-    wanted = jnp.dtype(dtype)
+        wanted = jax.dtypes.canonicalize_dtype(kind if floating else float)
+    else:
+        wanted = _float_type(where, dtype)
+    return jnp.asarray(x, wanted)  # in one step: int32 on the way would wrap a large int64
+
+
+def _float_type(where: str, dtype: Any) -> jnp.dtype:
+    try:
+        wanted = jnp.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"{where}: dtype must be a floating-point type, got {dtype!r}") from None
     if not jnp.issubdtype(wanted, jnp.floating):
         raise TypeError(f"{where}: dtype must be a floating-point type, got {wanted}")
-    if wanted == jnp.float64 and not jax.config.read("jax_enable_x64"):
-        raise TypeError(f"{where}: dtype float64 needs jax.config.update('jax_enable_x64', True)")
-    return array.astype(wanted)
+    if jax.dtypes.canonicalize_dtype(wanted) != wanted:
+        raise TypeError(f"{where}: dtype {wanted} needs jax.config.update('jax_enable_x64', True)")
+    return wanted
 
 
 def split(key: Key, rows: PyTree, sizes: tuple[int, ...]) -> tuple[PyTree, ...]:
@@ -92,7 +106,7 @@ def split(key: Key, rows: PyTree, sizes: tuple[int, ...]) -> tuple[PyTree, ...]:
     """
     where = "train.split"
     checks.key(where, key)
-    n = leading(where, rows)
+    n = leading(where, "rows", rows)
     for size in sizes:
         checks.count(where, "sizes", size)
     if sum(sizes) > n:
@@ -106,13 +120,17 @@ def split(key: Key, rows: PyTree, sizes: tuple[int, ...]) -> tuple[PyTree, ...]:
     return tuple(parts)
 
 
-def leading(where: str, rows: PyTree) -> int:
+def leading(where: str, name: str, rows: PyTree) -> int:
     """Returns the common leading axis of all arrays; raises ValueError if there is none."""
-    lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(rows)}
+    shapes = {
+        f"{name}{jax.tree_util.keystr(path)}": jnp.shape(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(rows)
+    }
+    lengths = {shape[:1] for shape in shapes.values()}
     if len(lengths) != 1 or lengths == {()} or lengths == {(0,)}:
+        given = ", ".join(f"{leaf} {shape}" for leaf, shape in shapes.items()) or "no arrays"
         raise ValueError(
-            f"{where}: all arrays must have the same number of rows, at least 1, "
-            f"got shapes {[jnp.shape(leaf) for leaf in jax.tree.leaves(rows)]}"
+            f"{where}: all arrays must have the same number of rows, at least 1, got {given}"
         )
     return lengths.pop()[0]
 
@@ -123,10 +141,14 @@ def epoch_batches(
     """Returns the row numbers of one shuffled epoch, and 1 for each row or 0 for filling.
 
     Every row occurs once with weight 1; the last batch is filled with rows of weight 0.
+    Raises TypeError or ValueError for a bad key, or a number of rows below 1.
     """
-    order = jax.random.permutation(key, n)
-    size = min(batch_size, n)
+    where = "train.epoch_batches"
+    checks.key(where, key)
+    n = checks.count(where, "n", n)
+    size = min(checks.count(where, "batch_size", batch_size), n)
     batches = -(-n // size)
+    order = jax.random.permutation(key, n)
     position = jnp.arange(batches * size)
     rows = order[position % n].reshape(batches, size)
     return rows, (position < n).astype(jnp.float32).reshape(batches, size)

@@ -20,7 +20,7 @@ class Plan(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """What one epoch hands to the next; `halted` once patience is out or the loss not finite."""
+    """What one epoch hands to the next; `halted` once patience is out or `diverged`."""
 
     params: PyTree
     opt_state: optax.OptState
@@ -41,9 +41,13 @@ class History(NamedTuple):
 class Trained(NamedTuple):
     """A finished run.
 
-    `params` are those of `best_epoch` (counted from 0) where there was a validation set, else the
-    last; `value` is their validation score, else the last training loss. `epochs` ran. `diverged`:
-    an epoch's loss was not finite; it was undone and the run ended.
+    With a validation set `params` are those of `best_epoch` (counted from 0) and `value` is their
+    score; if the score never was a number, `value` is infinite and they are the ones given.
+    Without one, they are the last, and `value` is the training loss of the last epoch.
+
+    `epochs` ran. `diverged`: the loss of the last of them, or the parameters after it, were not
+    finite. That epoch was undone, so `params` are finite always; without a validation set `value`
+    is then NaN, and `best_epoch` -1 if it was the first.
     """
 
     params: PyTree

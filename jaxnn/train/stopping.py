@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxnn.types import Scalar
@@ -18,7 +19,7 @@ class Stopping(NamedTuple):
     wait: Int[Array, ""]
 
 
-def start(params: PyTree, dtype: jnp.dtype) -> Stopping:
+def start(params: PyTree, dtype: DTypeLike) -> Stopping:
     """Returns the state before the first epoch."""
     zero = jnp.zeros((), jnp.int32)
     return Stopping(value=jnp.asarray(jnp.inf, dtype), params=params, epoch=zero, wait=zero)

@@ -3,6 +3,7 @@
 A segment is one `lax.scan` over epochs, each a scan over batches. An epoch depends only on the
 state and on its number, so the length of the segments changes nothing; once a run has stopped,
 its epochs are skipped.  All numbers are traced: `vmap` over keys, learning rates, decays, data.
+What `fit` is given is checked in `door`.
 """
 
 from collections.abc import Callable
@@ -15,26 +16,31 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxnn import checks
-from jaxnn.train import stopping
-from jaxnn.train.data import Batch, epoch_batches, leading
+from jaxnn.train import door, stopping
+from jaxnn.train.data import Batch, epoch_batches
+from jaxnn.train.door import Score
 from jaxnn.train.optimizers import optimizer as make_optimizer
 from jaxnn.train.state import History, Plan, Trained, TrainState
 from jaxnn.types import Key, Scalar, ValueAndGrad
-
-Score = Callable[[PyTree, Batch], Float[Array, ""]]
 
 
 def add_l2(params: PyTree, gradient: PyTree, l2: Scalar) -> PyTree:
     """Returns the gradient of loss + l2·‖W‖², the lecture's penalty, given that of the loss.
 
-    Every array counts as a weight but those whose name ends with `bias`.
+    Every array counts as a weight but those under a name that ends with `bias`.
     """
 
     def decayed(path: tuple[Any, ...], g: Array, p: Array) -> Array:
-        name = str(getattr(path[-1], "name", getattr(path[-1], "key", ""))) if path else ""
-        return g if name.endswith("bias") else g + (2 * l2 * p).astype(g.dtype)
+        names = [str(getattr(step, "name", getattr(step, "key", ""))) for step in path]
+        if any(name.endswith("bias") for name in names):
+            return g
+        return g + (2 * l2 * p).astype(g.dtype)
 
     return jax.tree_util.tree_map_with_path(decayed, gradient, params)
+
+
+def _finite(tree: PyTree) -> Bool[Array, ""]:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
 
 
 def _select(keep: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:
@@ -55,11 +61,7 @@ def _start(key: Key, params: PyTree, optimizer: str, plan: Plan) -> TrainState:
     )
 
 
-@partial(
-    jax.jit,
-    static_argnames=("value_and_grad", "score", "optimizer", "epochs", "batch_size"),
-)
-def segment(
+def _segment(
     state: TrainState,
     plan: Plan,
     batch: Batch,
@@ -72,7 +74,10 @@ def segment(
     epochs: int,
     batch_size: int,
 ) -> tuple[TrainState, History]:
-    """Returns the state after `epochs` more epochs, and their history.  Pure; see `fit`."""
+    """Returns the state after `epochs` more epochs, and their history.  Pure; see `fit`.
+
+    Unlike `fit` it checks nothing: `batch` has no weight of its own, `validation` has.
+    """
     transformation = make_optimizer(optimizer, plan.learning_rate, **plan.options)
     n = weight.shape[0]
     dtype = plan.learning_rate.dtype
@@ -87,10 +92,13 @@ def segment(
     ) -> tuple[tuple[PyTree, optax.OptState], tuple[Array, Array]]:
         params, opt_state = carry
         value, gradient = value_and_grad(params, part._replace(weight=mass), key)
+        gradient = jax.tree.map(lambda g, p: g.astype(p.dtype), gradient, params)
         gradient = add_l2(params, gradient, plan.l2)
         updates, opt_state = transformation.update(gradient, opt_state, params)
         total = jnp.sum(mass)
-        return (optax.apply_updates(params, updates), opt_state), (value * total, total)
+        # Rows that all weigh nothing make no step; their mean is 0/0.
+        new = _select(total > 0, (optax.apply_updates(params, updates), opt_state), carry)
+        return new, (jnp.where(total > 0, value * total, 0), total)
 
     def epoch(state: TrainState) -> tuple[TrainState, History]:
         key_order, key_steps = jax.random.split(jax.random.fold_in(state.key, state.epoch))
@@ -108,7 +116,7 @@ def segment(
 
             carry, (value, mass) = jax.lax.scan(step, carry, (rows, real, keys))
         loss = (jnp.sum(value) / jnp.sum(mass)).astype(dtype)
-        good = jnp.isfinite(loss)
+        good = jnp.isfinite(loss) & _finite(carry[0])
         params = _select(good, carry[0], state.params)
         best, held_out = state.best, jnp.full((), jnp.nan, dtype)
         if validation is not None:
@@ -134,14 +142,24 @@ def segment(
     return jax.lax.scan(body, state, None, length=epochs)
 
 
+segment = jax.jit(
+    _segment, static_argnames=("value_and_grad", "score", "optimizer", "epochs", "batch_size")
+)
+
+
 def _drive(
     state: TrainState,
-    run: Callable[..., tuple[TrainState, History]],
+    run: partial[tuple[TrainState, History]],
     epochs: int,
     every: int,
     progress: Callable[[int, History], None] | None,
 ) -> tuple[TrainState, History]:
     """Returns what one long segment would have, from a loop over short ones."""
+    if not all(checks.concrete(leaf) for leaf in jax.tree.leaves((state, run.keywords))):
+        raise TypeError(
+            f"{door.WHERE}: segment_epochs and progress make a loop in Python, which jit, vmap "
+            "and grad cannot trace; leave both out"
+        )
     parts, done = [], 0
     while done < epochs and not bool(state.halted):
         length = min(every, epochs - done)
@@ -153,12 +171,6 @@ def _drive(
     rest = jnp.full(epochs - done, jnp.nan, parts[0].loss.dtype)
     parts.append(History(loss=rest, validation=rest))
     return state, jax.tree.map(lambda *p: jnp.concatenate(p), *parts)
-
-
-def _weights(batch: Batch, n: int, dtype: Any) -> Float[Array, " n"]:
-    if batch.weight is None:
-        return jnp.ones(n, dtype)
-    return checks.weights("train.fit", "batch.weight", batch.weight, n).astype(dtype)
 
 
 def fit(
@@ -187,7 +199,9 @@ def fit(
         params: pytree to start from.
         batch: all rows; `weight` None counts each once.
         value_and_grad: `(params, batch, key) -> (value, gradient)`, a weighted mean over rows.
-            Give the same function object again and nothing is compiled anew.
+            Give the same function objects (this one and `score`) again and nothing is compiled
+            anew. It is traced once at the door, with the rows as they are, so that its own
+            checks of them are raised before anything is compiled.
         epochs: the most passes over the rows (static).
         optimizer: a name in `OPTIMIZERS`.
         learning_rate: step length (traced).
@@ -199,47 +213,48 @@ def fit(
         patience: stop after so many epochs without a better score (traced); needs `validation`.
         min_gain: how much lower a better score must be (traced).
         segment_epochs: epochs per compiled call; the result does not depend on it.
-        progress: called after each segment, outside the compiled program, with the epochs so far
-            and the segment's history. With it or `segment_epochs`, `fit` is a driver and cannot
-            itself be traced; a run that has halted returns at once.
+        progress: called after each segment (of one epoch by default), outside the compiled
+            program, with the epochs so far and the segment's history. With it or
+            `segment_epochs`, `fit` is a driver that stops as soon as the run has, and cannot
+            itself be traced.
         **options: further numbers of the optimizer, as optax names them (traced).
 
     Raises:
         TypeError, ValueError: an unknown optimizer or option; a negative rate, decay or gain;
-            sizes below 1; rows that differ in number; patience without validation.
+            sizes below 1; rows that differ in number; parameters of no or of two dtypes; a
+            function that does not fit its slot; patience without validation; and what
+            `value_and_grad` itself raises for the rows.
     """
-    where = "train.fit"
+    where = door.WHERE
     checks.key(where, key)
-    n = leading(where, batch)
     epochs = checks.count(where, "epochs", epochs)
-    size = n if batch_size is None else checks.count(where, "batch_size", batch_size)
-    for name, number in (("learning_rate", learning_rate), ("l2", l2), ("min_gain", min_gain)):
-        checks.non_negative(where, name, number)
-    if patience is None:
-        patience = jnp.iinfo(jnp.int32).max
-    elif validation is None:
-        raise ValueError(f"{where}: patience needs a validation batch to watch")
-    else:
-        checks.positive(where, "patience", patience)
-    leaves = jax.tree.leaves(params)
-    if not leaves:
-        raise ValueError(f"{where}: params must hold at least one array")
-    dtype = jnp.result_type(*leaves)
-    plan = Plan(
-        learning_rate=jnp.asarray(learning_rate, dtype),
-        l2=jnp.asarray(l2, dtype),
-        patience=jnp.asarray(patience, jnp.int32),
-        min_gain=jnp.asarray(min_gain, dtype),
-        options={name: jnp.asarray(value, dtype) for name, value in options.items()},
-    )
-    weight = _weights(batch, n, dtype)
+    every = epochs if progress is None else 1
+    if segment_epochs is not None:
+        every = checks.count(where, "segment_epochs", segment_epochs)
+    params, dtype = door.parameters(params)
+    batch, weight = door.rows("batch", batch, dtype)
+    size = len(weight)
+    if batch_size is not None:
+        size = min(size, checks.count(where, "batch_size", batch_size))
+    given = {"learning_rate": learning_rate, "l2": l2, "min_gain": min_gain}
+    numbers = {name: door.number(name, x, dtype) for name, x in given.items()}
+    make_optimizer(optimizer, learning_rate, **options)  # checks name and options
+    door.slot(value_and_grad, params, batch._replace(weight=weight), key)
     if validation is not None:
-        held_out = _weights(validation, leading(where, validation), dtype)
-        validation = validation._replace(weight=held_out)
+        held_out, held_weight = door.rows("validation", validation, dtype)
+        validation = held_out._replace(weight=held_weight)
+        door.judge(value_and_grad, score, params, validation)
+    plan = Plan(
+        **numbers,
+        patience=door.patience(patience, validation),
+        options={name: door.number(name, x, dtype) for name, x in options.items()},
+    )
+    state = _start(key, params, optimizer, plan)
     run = partial(
-        segment,
+        # Inside another jit the function may hold a tracer, which no cache must keep.
+        segment if checks.concrete(state.halted) else _segment,
         plan=plan,
-        batch=batch._replace(weight=None),
+        batch=batch,
         weight=weight,
         validation=validation,
         value_and_grad=value_and_grad,
@@ -247,16 +262,16 @@ def fit(
         optimizer=optimizer,
         batch_size=size,
     )
-    state = _start(key, params, optimizer, plan)
     if progress is None and segment_epochs is None:
         state, history = run(state, epochs=epochs)
     else:
-        state, history = _drive(state, run, epochs, segment_epochs or 1, progress)
+        state, history = _drive(state, run, epochs, every, progress)
     judged = validation is not None
+    last = jnp.where(state.diverged, jnp.nan, history.loss[state.epoch - 1])
     return Trained(
         params=state.best.params if judged else state.params,
-        value=state.best.value if judged else history.loss[state.epoch - 1],
-        best_epoch=state.best.epoch if judged else state.epoch - 1,
+        value=state.best.value if judged else last,
+        best_epoch=state.best.epoch if judged else state.epoch - 1 - state.diverged,
         epochs=state.epoch,
         diverged=state.diverged,
         history=history,

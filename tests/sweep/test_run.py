@@ -1,0 +1,361 @@
+"""Oracles: the same fit run alone, closed forms, and counting of programs that are compiled."""
+
+import logging
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnn import mlp, sweep, train
+
+KEYS = jax.random.split(jax.random.key(3), 3)
+KEY = KEYS[0]
+X = jax.random.normal(KEYS[1], (10, 3))
+BATCH = train.Batch(x=X, y=(X[:, 0] * X[:, 1] > 0).astype(int))
+HPARAMS = sweep.grid(rate=[0.01, 0.1], l2=[0.0, 1e-2], keep=[0.6, 1.0], seed=[0, 1])
+N = 16
+
+
+def train_one(hparams, key, batch):
+    """A network of its own for each member; it stops at an epoch of its own."""
+    start, fit = jax.random.split(key)
+    descend = mlp.value_and_grad(activation="tanh", keep_prob=hparams["keep"])
+    return train.fit(
+        fit,
+        mlp.init(start, (3, 4, 2), activation="tanh", dtype=jnp.float64),
+        batch,
+        descend,
+        epochs=12,
+        learning_rate=hparams["rate"],
+        l2=hparams["l2"],
+        batch_size=4,
+        validation=batch._replace(x=batch.x + 0.5),
+        patience=3,
+    )
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """Every member, trained by itself in a loop."""
+    keys = sweep.member_keys(KEY, HPARAMS)
+    one = jax.jit(train_one)
+    runs = [one({k: v[i] for k, v in HPARAMS.items()}, keys[i], BATCH) for i in range(N)]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *runs)
+
+
+def close(a, b):
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12), a, b)
+
+
+def equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def compiled(caplog, function):
+    """How many chunks or training segments `function` compiles."""
+    caplog.clear()
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        jax.block_until_ready(function())
+    names = ("Compiling jit(_chunk)", "Compiling jit(_segment)")
+    return sum(record.getMessage().startswith(names) for record in caplog.records)
+
+
+# --- members ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", sweep.LAYOUTS)
+@pytest.mark.parametrize("chunk", [None, 1, 7, 16, 99], ids=str)
+def test_every_member_is_the_same_fit_run_alone(alone, layout, chunk):
+    """Oracle: a loop over members, with dropout, batches and early stopping of each at its own."""
+    assert len(set(alone.epochs.tolist())) > 1
+    got = sweep.run(train_one, HPARAMS, KEY, BATCH, chunk=chunk, layout=layout)
+    close(got.results, alone)
+    equal(got.hparams, HPARAMS)
+
+
+def test_one_compilation_serves_the_grid_and_the_next(caplog):
+    """Invariant: one program for all chunks, a ragged last one too; none for another grid, keys
+    and data of the same shapes, nor for other numbers of members in chunks of the same size.
+    """
+    traces = []
+
+    def fit_one(hparams, key, batch):
+        traces.append(None)
+        return train_one(hparams, key, batch)
+
+    run = partial(sweep.run, fit_one, chunk=6)
+    assert compiled(caplog, lambda: run(HPARAMS, KEY, BATCH)) == 1
+    other = {name: values[::-1] for name, values in HPARAMS.items()}
+    moved = BATCH._replace(x=2 * X)
+    assert compiled(caplog, lambda: run(other, KEYS[2], moved)) == 0
+    few = {name: values[:7] for name, values in HPARAMS.items()}
+    assert compiled(caplog, lambda: run(few, KEY, BATCH)) == 0
+    assert len(traces) == 1
+
+
+def test_chunks_cost_no_compilation_each(caplog):
+    """Invariant: forty chunks compile no more programs than four, of any name."""
+    programs = []
+    for members in (40, 4):
+        caplog.clear()
+        with jax.log_compiles(), caplog.at_level(logging.WARNING):
+            hparams = {"x": jnp.arange(float(members) + 0.5)}
+            sweep.run(lambda hp, key: {"x": hp["x"] ** 2}, hparams, KEY, chunk=1)
+        programs.append(sum("Compiling" in r.getMessage() for r in caplog.records))
+    assert 0 < programs[0] <= programs[1] + 3
+
+
+@pytest.mark.parametrize("layout", sweep.LAYOUTS)
+def test_nothing_leaks(layout):
+    """Invariant: JAX's leak checker is silent, though `fit_one` closes over traced numbers."""
+
+    def fit_one(hparams, key):
+        return train_one(hparams, key, BATCH)
+
+    few = {name: values[:3] for name, values in HPARAMS.items()}
+    with jax.checking_leaks():
+        sweep.run(fit_one, few, KEY, layout=layout)
+
+
+@pytest.mark.parametrize("layout", sweep.LAYOUTS)
+def test_a_member_that_fails_harms_nobody(layout):
+    """Oracle: squares in closed form; and a network whose learning rate is absurd."""
+    root = lambda hp, key: jnp.sqrt(hp["x"])
+    got = sweep.run(root, {"x": jnp.array([4.0, -1.0, 9.0])}, KEY, layout=layout).results
+    np.testing.assert_array_equal(got, [2, np.nan, 3])
+
+    def fit_one(hp, key):
+        loss = lambda p, batch, key: (p["w"] ** 2, {"w": 2 * p["w"]})
+        start = {"w": jnp.array(1.0)}
+        options = {"epochs": 300, "optimizer": "sgd", "learning_rate": hp["rate"]}
+        return train.fit(key, start, BATCH, loss, **options)
+
+    runs = sweep.run(fit_one, {"rate": jnp.array([0.1, 1e9, 0.2])}, KEY, layout=layout).results
+    assert runs.diverged.tolist() == [False, True, False]
+    np.testing.assert_allclose(runs.params["w"][::2], [0.8**300, 0.6**300], rtol=1e-9)
+    assert bool(jnp.isfinite(runs.params["w"][1]))
+
+
+# --- keys -------------------------------------------------------------------------------------
+
+
+def test_members_of_one_seed_share_their_random_numbers():
+    """Invariant: equal seeds, equal draws; other seeds, others; whatever the other axes say."""
+    hparams = sweep.grid(rate=[0.1, 0.2, 0.3], seed=[5, 6])
+    draws = sweep.run(lambda hp, key: jax.random.normal(key), hparams, KEY).results.reshape(3, 2)
+    equal(draws[0], draws[1])
+    equal(draws[0], draws[2])
+    assert float(draws[0, 0]) != float(draws[0, 1])
+
+
+def test_without_seeds_every_member_has_its_own_key():
+    """Invariant: no two members share one, member i keeps its own in a longer sweep."""
+    draw = lambda hp, key: jax.random.normal(key)
+    many = sweep.run(draw, {"x": jnp.zeros(20)}, KEY).results
+    assert len(set(many.tolist())) == 20
+    equal(many[:7], sweep.run(draw, {"x": jnp.zeros(7)}, KEY).results)
+    other = sweep.run(draw, {"x": jnp.zeros(20)}, KEYS[1]).results
+    assert not set(many.tolist()) & set(other.tolist())
+
+
+def test_typed_and_old_style_keys_are_the_same():
+    """Invariant: bit for bit, also as results, in ragged chunks."""
+    draw = lambda hp, key: (key, jax.random.normal(key))
+    run = partial(sweep.run, draw, {"x": jnp.zeros(5)}, chunk=2)
+    (typed, a), (old, b) = run(jax.random.key(4)).results, run(jax.random.PRNGKey(4)).results
+    equal(a, b)
+    assert typed.shape == (5,)
+    equal(jax.random.key_data(typed), old)
+
+
+@pytest.mark.parametrize("dtype", [jnp.int32, jnp.uint32, jnp.int64])
+def test_seeds_of_any_whole_dtype_up_to_32_bits(dtype):
+    """Oracle: fold_in by hand, at the ends of the range."""
+    top = min(2**32 - 1, int(jnp.iinfo(dtype).max))
+    keys = sweep.member_keys(KEY, {"seed": jnp.array([0, top], dtype)})
+    for key, seed in zip(keys, (0, top), strict=True):
+        hand = jax.random.fold_in(KEY, np.uint32(seed))
+        equal(jax.random.key_data(key), jax.random.key_data(hand))
+
+
+# --- the rest of the interface ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("chunk", "steps"), [(None, [16]), (5, [5, 5, 5, 1]), (99, [16])])
+def test_progress_sums_to_the_number_of_members(chunk, steps):
+    """Oracle: counting."""
+    seen = []
+    sweep.run(lambda hp, key: hp["rate"], HPARAMS, KEY, chunk=chunk, progress=seen.append)
+    assert seen == steps
+    assert sum(seen) == N
+
+
+def test_shared_data_reach_every_member():
+    """Closed form; several shared trees, in order."""
+    fit_one = lambda hp, key, a, b: hp["x"] * a["one"] + b
+    got = sweep.run(fit_one, {"x": jnp.arange(3.0)}, KEY, {"one": 10.0}, jnp.arange(2.0), chunk=2)
+    np.testing.assert_array_equal(got.results, [[0, 1], [10, 11], [20, 21]])
+
+
+def test_axes_may_hold_vectors_and_results_any_tree():
+    """Oracle: NumPy; one vector a member, and a result that no member changes."""
+    table = jnp.arange(12.0).reshape(6, 2)
+    fit_one = lambda hp, key: {"sum": jnp.sum(hp["v"]), "none": None, "one": 1}
+    got = sweep.run(fit_one, {"v": table}, KEY, chunk=4).results
+    np.testing.assert_array_equal(got["sum"], np.sum(table, axis=1))
+    np.testing.assert_array_equal(got["one"], np.ones(6))
+
+
+def test_a_sweep_of_one_member():
+    """Closed form."""
+    got = sweep.run(lambda hp, key: hp["x"] + 1, {"x": jnp.array([2.0])}, KEY)
+    assert got.results.tolist() == [3]
+
+
+def test_float32_stays_float32_under_x64():
+    """Invariant: axes and shared data keep their dtypes."""
+    hparams = {"x": jnp.ones(3, jnp.float32)}
+    got = sweep.run(lambda hp, key, c: hp["x"] * c, hparams, KEY, jnp.float32(2), chunk=2)
+    assert got.results.dtype == got.hparams["x"].dtype == jnp.float32
+
+
+# --- best -------------------------------------------------------------------------------------
+
+NAN, INF = float("nan"), float("inf")
+# (values, mode, member), worked by hand; the first of equals
+BEST = {
+    "min": ([3.0, 1.0, 2.0], "min", 1),
+    "max": ([3.0, 1.0, 2.0], "max", 0),
+    "tie": ([2.0, 1.0, 1.0], "min", 1),
+    "NaN": ([NAN, 3.0, NAN, 2.0], "min", 3),
+    "NaN max": ([NAN, 3.0, NAN, 2.0], "max", 1),
+    "NaN and inf": ([NAN, INF, INF], "min", 1),
+    "NaN and -inf": ([NAN, -INF], "max", 1),
+    "integers": ([3, 1, 2], "max", 0),
+    "unsigned": (np.array([1, 255, 2], np.uint8), "max", 1),
+    "unsigned 0": (np.array([1, 0, 2], np.uint8), "min", 1),
+    "booleans": ([False, True, True], "max", 1),
+}
+
+
+@pytest.mark.parametrize("case", BEST)
+def test_the_best_member_is_found_and_taken_out(case):
+    """Oracle: worked by hand."""
+    values, mode, member = BEST[case]
+    values = jnp.asarray(values)
+    number = jnp.arange(len(values))
+    done = sweep.Sweep(hparams={"i": number}, results=(values, {"j": 10 * number}))
+    pick = partial(sweep.best, by=lambda results: results[0], mode=mode)
+    for got in (pick(done), jax.jit(pick)(done)):
+        assert int(got.member) == int(got.hparams["i"]) == member
+        assert int(got.result[1]["j"]) == 10 * member
+
+
+def test_the_best_network_has_the_least_score(alone):
+    """Oracle: NumPy over the members run alone."""
+    done = sweep.run(train_one, HPARAMS, KEY, BATCH)
+    got = sweep.best(done, lambda results: results.value)
+    assert int(got.member) == int(np.argmin(alone.value))
+    close(got.result, jax.tree.map(lambda leaf: leaf[got.member], alone))
+
+
+# --- bad input --------------------------------------------------------------------------------
+
+ONE = lambda hp, key: hp["x"]
+AXIS = {"x": jnp.ones(2)}
+DONE = sweep.Sweep(hparams=AXIS, results=jnp.array([1.0, 2.0]))
+ALL_NAN = sweep.Sweep(hparams=AXIS, results=jnp.full(2, jnp.nan))
+SAME = lambda results: results
+BAD = {
+    "I1 no axes": (sweep.run, (ONE, {}, KEY), {}, ValueError, "hparams must have at least one"),
+    "I1 no members": (
+        sweep.run,
+        (ONE, {"x": jnp.ones(0)}, KEY),
+        {},
+        ValueError,
+        r"x must have one value for each member, got \(0,\)",
+    ),
+    "a number": (sweep.run, (ONE, {"x": 1.0}, KEY), {}, ValueError, r"x must have one.*got \(\)"),
+    "I5 lengths": (
+        sweep.run,
+        (ONE, AXIS | {"y": jnp.ones(3)}, KEY),
+        {},
+        ValueError,
+        "same length, got x with 2 and y with 3",
+    ),
+    "I7 strings": (
+        sweep.run,
+        (ONE, {"optimizer": ["adam", "sgd"]}, KEY),
+        {},
+        TypeError,
+        "optimizer must hold numbers.*names and shapes are static: run one sweep for each",
+    ),
+    "chunk 0": (sweep.run, (ONE, AXIS, KEY), {"chunk": 0}, ValueError, "chunk must be at least 1"),
+    "chunk < 0": (sweep.run, (ONE, AXIS, KEY), {"chunk": -3}, ValueError, "chunk.*got -3"),
+    "chunk 1.5": (sweep.run, (ONE, AXIS, KEY), {"chunk": 1.5}, TypeError, "chunk.*whole.*1.5"),
+    "layout": (
+        sweep.run,
+        (ONE, AXIS, KEY),
+        {"layout": "vmpa"},
+        ValueError,
+        r"unknown layout 'vmpa' \(did you mean 'vmap'\?\); choose from vmap, map",
+    ),
+    "H1 int key": (sweep.run, (ONE, AXIS, 0), {}, TypeError, "key must be a PRNG key.*got int"),
+    "H4 keys": (
+        sweep.run,
+        (ONE, AXIS, jax.random.split(KEY)),
+        {},
+        TypeError,
+        r"single key, got keys of shape \(2,\)",
+    ),
+    "float seed": (
+        sweep.run,
+        (ONE, AXIS | {"seed": jnp.ones(2)}, KEY),
+        {},
+        TypeError,
+        "seed must hold whole numbers, got float64",
+    ),
+    "H11 seed < 0": (
+        sweep.run,
+        (ONE, AXIS | {"seed": jnp.array([-1, 0])}, KEY),
+        {},
+        ValueError,
+        r"seed must lie in \[0, 2\*\*32\), got values from -1 to 0",
+    ),
+    "H10 seed 2**32": (
+        sweep.member_keys,
+        (KEY, {"seed": jnp.array([0, 2**32])}),
+        {},
+        ValueError,
+        "from 0 to 4294967296",
+    ),
+    "two seeds": (
+        sweep.member_keys,
+        (KEY, {"seed": jnp.ones((2, 2), int)}),
+        {},
+        ValueError,
+        r"seed must have shape \(2,\), got \(2, 2\)",
+    ),
+    "keys of an int": (sweep.member_keys, (1, AXIS), {}, TypeError, "key must be a PRNG key"),
+    "mode": (sweep.best, (DONE, SAME), {"mode": "most"}, ValueError, "mode 'most'.*min, max"),
+    "all NaN": (sweep.best, (ALL_NAN, SAME), {}, ValueError, "must hold a number, got only NaN"),
+    "one value": (sweep.best, (DONE, jnp.sum), {}, ValueError, r"by\(results\).*\(2,\), got \(\)"),
+}
+
+
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_one_clear_message_before_compilation(case, caplog):
+    """Oracle: the message names the argument, what was given and what to do; no chunk compiles."""
+    function, args, options, error, message = BAD[case]
+    with (
+        jax.log_compiles(),
+        caplog.at_level(logging.WARNING),
+        pytest.raises(error, match=message) as caught,
+    ):
+        function(*args, **options)
+    assert str(caught.value).startswith("sweep.")
+    assert "\n" not in str(caught.value)
+    assert "_chunk" not in caplog.text
