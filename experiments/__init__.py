@@ -7,7 +7,8 @@ docstring is the question.  It brings:
                                    has a default, a range and a docstring
     SMOKE: dict                    overrides with which it runs in seconds
     run(config, seed, progress)    returns a `runner.Outcome`
-    plot(outcome)                  returns the pictures: name -> matplotlib Figure
+    plot(outcome)                  returns the pictures: name -> matplotlib Figure or Animation
+    TITLE: (str, str)              a short title in English and in Chinese, literals
 
 `python -m experiments list` shows them, `python -m experiments run NAME` runs one.
 """

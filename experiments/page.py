@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jinja2
 
 DPI = 150  # of the pictures, as `jaxnn.plot.style` sets it; the page shows them in real inches
+GIF_DPI = 100  # animations are large enough as they are
 
 
 class Table(NamedTuple):
@@ -48,13 +49,24 @@ def cell(value: Any) -> str:
     return str(value)
 
 
-def embed(png: bytes) -> dict[str, Any]:
+def kind(picture: bytes) -> str:
+    """Returns whether a file is a `png` or a `gif`."""
+    return "gif" if picture.startswith(b"GIF") else "png"
+
+
+def embed(picture: bytes) -> dict[str, Any]:
     """Returns what an <img> needs: the data address, and the size in CSS pixels."""
-    width, height = (int.from_bytes(png[i : i + 4], "big") for i in (16, 20))  # PNG header
+    if kind(picture) == "gif":
+        dpi, width, height = (
+            GIF_DPI,
+            *(int.from_bytes(picture[i : i + 2], "little") for i in (6, 8)),
+        )
+    else:
+        dpi, width, height = DPI, *(int.from_bytes(picture[i : i + 4], "big") for i in (16, 20))
     return {
-        "src": "data:image/png;base64," + base64.b64encode(png).decode(),
-        "width": round(width * 96 / DPI),
-        "height": round(height * 96 / DPI),
+        "src": f"data:image/{kind(picture)};base64," + base64.b64encode(picture).decode(),
+        "width": round(width * 96 / dpi),
+        "height": round(height * 96 / dpi),
     }
 
 
@@ -67,7 +79,7 @@ def render(
     config: Sequence[tuple[str, Any, str]],
     provenance: Mapping[str, Any],
 ) -> str:
-    """Returns the page; `pictures` holds PNG files, `config` rows of name, value and meaning."""
+    """Returns the page; `pictures` holds image files, `config` rows of name, value and meaning."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,

@@ -6,7 +6,6 @@ JAX is imported only by the experiment itself, so that a mistyped name is answer
 import contextlib
 import difflib
 import importlib
-import io
 import json
 import math
 import shlex
@@ -28,6 +27,7 @@ from experiments.page import Section, Table
 STRICT = pydantic.ConfigDict(
     extra="forbid", allow_inf_nan=False, strict=True, use_attribute_docstrings=True
 )
+FRAMES_PER_SECOND = 10
 
 
 class Refusal(Exception):
@@ -145,15 +145,20 @@ def execute(
 
 
 def _draw(module: Any, outcome: Outcome) -> dict[str, bytes]:
-    """Returns the pictures as PNG files; each must have its place in a section."""
+    """Returns PNG files of figures and GIF files of animations; each has its place in a section."""
+    from matplotlib.animation import Animation, PillowWriter
+
     from jaxnn.plot import style
 
     pictures = {}
-    with style.context():
-        for name, figure in module.plot(outcome).items():
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format="png", dpi=page.DPI)
-            pictures[name] = buffer.getvalue()
+    with style.context(), tempfile.TemporaryDirectory() as folder:
+        for name, drawn in module.plot(outcome).items():
+            file = Path(folder, name)
+            if isinstance(drawn, Animation):
+                drawn.save(file, writer=PillowWriter(fps=FRAMES_PER_SECOND), dpi=page.GIF_DPI)
+            else:
+                drawn.savefig(file, format="png", dpi=page.DPI)
+            pictures[name] = file.read_bytes()
     shown = {name for section in outcome.sections for name in section.pictures}
     if shown != set(pictures):
         raise ValueError(f"sections show the pictures {shown}, but plot drew {set(pictures)}")
@@ -181,8 +186,8 @@ def _write(
         text = json.dumps(_plain(content), indent=2, ensure_ascii=False)
         (folder / f"{name}.json").write_text(text + "\n", "utf-8")
     (folder / "index.html").write_text(html, "utf-8")
-    for name, png in pictures.items():
-        (folder / f"{name}.png").write_bytes(png)
+    for name, picture in pictures.items():
+        (folder / f"{name}.{page.kind(picture)}").write_bytes(picture)
     np.savez_compressed(folder / "arrays.npz", **outcome.arrays)
 
 

@@ -22,7 +22,9 @@ from experiments.runner import STRICT, Outcome, Progress
 from experiments.tour_report import plot, report
 from jaxnn import gmm, kde, metrics, mlp, sweep, train
 
-__all__ = ["SMOKE", "Config", "plot", "run"]
+__all__ = ["SMOKE", "TITLE", "Config", "plot", "run"]
+
+TITLE = ("A tour of jaxnn", "jaxnn 导览：从密度估计到神经网络")
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -16,9 +16,11 @@ def test_every_python_block_runs(tmp_path):
     assert len(blocks) >= 5
     script = tmp_path / "readme.py"
     script.write_text("\n".join(blocks))
+    reader = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(script)], capture_output=True, text=True, cwd=tmp_path
-    )
+        [sys.executable, "-W", "error", str(script)],
+        capture_output=True, text=True, cwd=tmp_path, env=reader,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "gmm.log_prob: x must have shape (any, 4), got (150, 1)" in done.stdout
     assert "components by BIC: 2" in done.stdout  # the known answer for iris (Fraley, Raftery)

@@ -46,8 +46,9 @@ def from_covariances(
         ValueError: wrong shapes, weights off the simplex, or a covariance that is not positive
             definite.
 
-    >>> mixture = from_covariances([0.5, 0.5], [[-1.0], [1.0]], [0.25, 1.0], family="spherical")
-    >>> [round(float(v), 3) for v in log_prob(mixture, [[0.0]])]
+    >>> means, variances = jnp.array([[-1.0], [1.0]]), jnp.array([0.25, 1.0])
+    >>> mixture = from_covariances(jnp.array([0.5, 0.5]), means, variances, family="spherical")
+    >>> [round(float(v), 3) for v in log_prob(mixture, jnp.array([[0.0]]))]
     [-1.671]
     """
     where = "gmm.from_covariances"
