@@ -49,7 +49,7 @@ def from_covariances(
     >>> means, variances = jnp.array([[-1.0], [1.0]]), jnp.array([0.25, 1.0])
     >>> mixture = from_covariances(jnp.array([0.5, 0.5]), means, variances, family="spherical")
     >>> [round(float(v), 3) for v in log_prob(mixture, jnp.array([[0.0]]))]
-    [-1.671]
+    [-1.743]
     """
     where = "gmm.from_covariances"
     checks.in_table(where, "family", family, COVARIANCES)
