@@ -185,11 +185,11 @@ def generate(config: Config, key: Any, data: Parts, progress: Progress) -> dict[
     held_out = {
         "one Gaussian": gmm.log_prob(single, z.test),
         **{
-            f"mixture, {name}": gmm.log_prob(member.result[0].mixture, z.test)
+            f"{name} mixture": gmm.log_prob(member.result[0].mixture, z.test)
             for name, member in best.items()
         },
-        "kernel density, Scott": kde.log_prob(kde.fit(z.train, bandwidth="scott"), z.test),
-        "kernel density, validated": kde.log_prob(density, z.test),
+        "kernel density by Scott's rule": kde.log_prob(kde.fit(z.train, bandwidth="scott"), z.test),
+        "validated kernel density": kde.log_prob(density, z.test),
     }
     intervals = {name: metrics.mean_interval(values) for name, values in held_out.items()}
     key_mixture, key_kde = jax.random.split(keys["sample"])
@@ -214,7 +214,7 @@ def generate(config: Config, key: Any, data: Parts, progress: Progress) -> dict[
         },
         "bayes": {
             **bayes_mixtures(config, keys["class"], data, z, progress),
-            f"kernel densities, h = {float(class_width):.2f}": float(
+            f"kernel densities (h = {float(class_width):.2f})": float(
                 decide(
                     class_log_probs(kde_by_class(z.train, y, class_width), kde.log_prob, z.test),
                     y,

@@ -31,9 +31,9 @@ def report(config: Any, test: Rows, found: dict[str, Any]) -> Outcome:
     siblings = found["test"][same]
     finding = (
         f"The network chosen from {n} reads {found['accuracy']:.1%} of {size} unseen digits "
-        f"({wrong.sum()} wrong), Bayes' rule with {best_density} {bayes[best_density]:.1%}; "
-        f"unseen digits are most likely under the {leader} "
-        f"({likelihood[leader]:.2f} nats an image)."
+        f"({wrong.sum()} wrong) and Bayes' rule with {best_density} {bayes[best_density]:.1%}; "
+        f"as images they are most likely under the {leader} "
+        f"({likelihood[leader]:.2f} nats each)."
     )
     accuracy = Table(
         ["classifier", "test accuracy", "errors"],
@@ -77,8 +77,8 @@ def report(config: Any, test: Rows, found: dict[str, Any]) -> Outcome:
             "New digits",
             "Drawn in the principal components and turned back into pixels: rows of the mixture "
             "and of the kernel density under rows of real images. The kernel density perturbs "
-            "images it has seen; the mixture has compressed them into a few hundred numbers a "
-            "component, whose means look like the average digit of each kind.",
+            "images it has seen; the mixture has compressed them into its components, whose means "
+            "look like the average digits of many hands.",
             {
                 "samples": "Real digits, and new ones drawn from both densities.",
                 "means": "Means of the mixture's components.",

@@ -89,6 +89,24 @@ def data(where: str, name: str, x: ArrayLike, width: int | None = None) -> Array
     return array
 
 
+def precise(where: str, name: str, x: Array) -> None:
+    """Raises TypeError for half precision, which holds no covariance and has no Cholesky."""
+    if x.dtype not in (jnp.float32, jnp.float64):
+        raise TypeError(f"{where}: {name} must be float32 or float64, got {x.dtype}; cast it")
+
+
+def instance(where: str, name: str, x: Any, kind: type) -> None:
+    """Raises TypeError unless `x` is a `kind`."""
+    if not isinstance(x, kind):
+        raise TypeError(f"{where}: {name} must be a {kind.__name__}, got {type(x).__name__}")
+
+
+def scalar(where: str, name: str, x: Any) -> None:
+    """Raises unless `x` is one number, finite and not negative (a tracer may be either)."""
+    non_negative(where, name, x)
+    shape(where, name, x, ())
+
+
 def weights(where: str, name: str, w: ArrayLike, n: int) -> Array:
     """Returns `w` as n weights, finite, not negative, not all zero."""
     array = floating(where, name, w)

@@ -55,6 +55,9 @@ BAD = {
     "F8 large label": (checks.labels, (np.array([0, 3]), 2, 3), ValueError, r"\[0, 3\)"),
     "F9 float labels": (checks.labels, (np.array([0.0]), 1, 3), TypeError, "whole numbers"),
     "F13 y length": (checks.labels, (np.array([0]), 2, 3), ValueError, r"\(2,\), got \(1,\)"),
+    "B5 half": (checks.precise, (jnp.ones(1, jnp.bfloat16),), TypeError, "got bfloat16"),
+    "kind": (checks.instance, (3, dict), TypeError, "must be a dict, got int"),
+    "not one number": (checks.scalar, (np.ones(2),), ValueError, r"shape \(\), got \(2,\)"),
     "dtypes": (checks.same_dtype, (jnp.ones(1), "y", jnp.float32), TypeError, "cast one"),
 }
 

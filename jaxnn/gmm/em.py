@@ -129,8 +129,13 @@ def m_step(mixture: GMM, total: Moments, ridge: Scalar | Float[Array, " d"] = 0.
     A component with less than a share eps of the rows is dead: it keeps its mean and covariance,
     and its weight tells. Raises ValueError for a negative ridge.
     """
-    checks.non_negative("gmm.m_step", "ridge", ridge)
+    where = "gmm.m_step"
+    checks.instance(where, "mixture", mixture, GMM)
+    checks.instance(where, "total", total, Moments)
+    checks.non_negative(where, "ridge", ridge)
     d = mixture.means.shape[1]
+    if jnp.ndim(ridge) > 0:
+        checks.shape(where, "ridge", ridge, (d,))
     return _maximise(
         mixture, total, jnp.broadcast_to(jnp.asarray(ridge, mixture.means.dtype), (d,))
     )
@@ -203,8 +208,10 @@ def fit(
     """
     where = "gmm.fit"
     x = door(where, mixture, x)
-    for name, number in (("ridge", ridge), ("tol", tol), ("max_steps", max_steps)):
-        checks.non_negative(where, name, number)
+    checks.scalar(where, "ridge", ridge)
+    checks.scalar(where, "tol", tol)
+    if checks.concrete(max_steps):
+        max_steps = checks.count(where, "max_steps", max_steps, least=0)
     k = mixture.means.shape[0]
     if k > x.shape[0]:
         raise ValueError(f"{where}: x must have at least {k} rows for {k} components, "

@@ -54,6 +54,7 @@ def from_covariances(
     where = "gmm.from_covariances"
     checks.in_table(where, "family", family, COVARIANCES)
     means = checks.data(where, "means", means)
+    checks.precise(where, "means", means)
     k, d = means.shape
     weights = checks.weights(where, "weights", weights, k)
     if checks.concrete(weights) and not checks.holds(lambda: jnp.abs(jnp.sum(weights) - 1) < 1e-5):
@@ -76,6 +77,7 @@ def from_covariances(
 
 def door(where: str, mixture: GMM, x: Data) -> Array:
     """Returns `x` checked against `mixture`, whose own shapes are checked first."""
+    checks.instance(where, "mixture", mixture, GMM)
     means = checks.floating(where, "mixture.means", mixture.means)
     checks.shape(where, "mixture.means", means, (None, None))
     checks.shape(where, "mixture.log_weights", mixture.log_weights, means.shape[:1])
@@ -158,6 +160,7 @@ def _sample(key: Key, mixture: GMM, n: int) -> Float[Array, "n d"]:
 def sample(key: Key, mixture: GMM, n: int) -> Float[Array, "n d"]:
     """Returns `n` independent rows drawn from `mixture`: a component, then its Gaussian."""
     checks.key("gmm.sample", key)
+    checks.instance("gmm.sample", "mixture", mixture, GMM)
     return _sample(key, mixture, checks.count("gmm.sample", "n", n))
 
 

@@ -119,6 +119,7 @@ def init(
     where = "gmm.init"
     checks.key(where, key)
     x = checks.data(where, "x", x)
+    checks.precise(where, "x", x)
     n = x.shape[0]
     k = checks.count(where, "n_components", n_components, most=n)
     checks.in_table(where, "family", family, COVARIANCES)

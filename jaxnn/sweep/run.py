@@ -114,6 +114,8 @@ def run(
     [0, 1, 4, 9]
     """
     where = "sweep.run"
+    if not callable(fit_one):
+        raise TypeError(f"{where}: fit_one must be a function, got {type(fit_one).__name__}")
     checks.key(where, key)
     checks.in_table(where, "layout", layout, LAYOUTS)
     hparams = {name: numbers(where, name, values) for name, values in hparams.items()}
@@ -145,6 +147,7 @@ def best(sweep: Sweep, by: Callable[[PyTree], Array], *, mode: str = "min") -> B
         ValueError: values of another shape, an unknown mode, or nothing but NaN.
     """
     where = "sweep.best"
+    checks.instance(where, "sweep", sweep, Sweep)
     extremes = {"min": jnp.nanmin, "max": jnp.nanmax}
     checks.in_table(where, "mode", mode, extremes)
     values = jnp.asarray(by(sweep.results))

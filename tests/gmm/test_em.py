@@ -206,6 +206,13 @@ def test_memory_does_not_grow_with_rows_times_components():
 
 
 BAD = {
+    "no mixture": (lambda: gmm.fit(None, X), TypeError, "mixture must be a GMM, got NoneType"),
+    "no moments": (lambda: gmm.m_step(STARTS["full"], None), TypeError, "total must be a Moments"),
+    "ridges": (lambda: gmm.m_step(STARTS["full"], gmm.e_step(STARTS["full"], X), np.ones(5)),
+               ValueError, r"ridge must have shape \(4,\), got \(5,\)"),
+    "one ridge": (lambda: gmm.fit(STARTS["full"], X, ridge=np.ones(3)), ValueError,
+                  r"ridge must have shape \(\), got \(3,\)"),
+    "C9 float": (lambda: gmm.fit(STARTS["full"], X, max_steps=2.5), TypeError, "whole number"),
     "width": (lambda: gmm.fit(STARTS["full"], X[:, :1]), ValueError, r"\(any, 4\), got \(150, 1\)"),
     "NaN": (lambda: gmm.fit(STARTS["full"], X * np.nan), ValueError, "x must be finite"),
     "k > n": (lambda: gmm.fit(STARTS["full"], X[:2]), ValueError, "at least 3 rows"),

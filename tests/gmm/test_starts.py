@@ -82,6 +82,8 @@ def test_weights_are_absences():
 
 
 BAD = {
+    "B4": (lambda: gmm.init(KEY, X.astype(np.float16), 2), TypeError, "float32 or float64"),
+    "B5": (lambda: gmm.init(KEY, jnp.asarray(X, jnp.bfloat16), 2), TypeError, "got bfloat16"),
     "C1": (lambda: gmm.init(KEY, X, 0), ValueError, "n_components must be between 1 and 150"),
     "C2": (lambda: gmm.init(KEY, X, -2), ValueError, "n_components"),
     "C3": (lambda: gmm.init(KEY, X, 2.5), TypeError, "n_components must be a whole number"),
