@@ -1,4 +1,4 @@
-"""The command line: `python -m experiments list | run NAME`.
+"""The command line: `python -m experiments list | run NAME | report`.
 
 Whatever the user can mend is answered by one line on stderr and exit code 2, Ctrl-C by 130.
 """
@@ -15,7 +15,7 @@ try:
     from rich.table import Table
 
     import experiments
-    from experiments import page, runner
+    from experiments import page, report, runner
 except ModuleNotFoundError as missing:
     sys.exit(f"error: {missing}; pip install 'jaxnn-functional[experiments]'")
 
@@ -99,10 +99,52 @@ def run_command(
     name: str, seed: int, overrides: dict[str, Any], smoke: bool, out: Path | None
 ) -> None:
     """Run experiment NAME and write its page."""
-    if out is None:  # a toy result must not take the place of a real one
-        out = Path("results", "smoke") if smoke else Path("results")
     progress = runner.Progress(Console(stderr=True))
-    _show(runner.execute(name, overrides, seed, smoke, out, progress))
+    _show(runner.execute(name, overrides, seed, smoke, out or _results(smoke), progress))
+
+
+def _results(smoke: bool) -> Path:
+    """Where results go: a toy must not take the place of a real one."""
+    return Path("results", "smoke") if smoke else Path("results")
+
+
+@cli.command("report")
+@click.option("--smoke", is_flag=True, help="Run toy versions, in seconds each.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR",
+              help="Write to DIR; by default results, with --smoke results/smoke.")  # fmt: skip
+@click.option("--only", multiple=True, metavar="NAME ...", help="Run no others than these.")
+@click.option("--again", is_flag=True, help="Run also what has a result.")
+@click.argument("names", nargs=-1, metavar="")
+@click.pass_context
+def report_command(
+    context: click.Context,
+    smoke: bool,
+    out: Path | None,
+    only: tuple[str, ...],
+    again: bool,
+    names: tuple[str, ...],
+) -> None:
+    """Run every experiment that has no result yet, and write the index of the course.
+
+    What is done is kept and not run again: an interrupted report goes on where it stopped.
+    """
+    if names and not only:
+        raise click.UsageError(f"unexpected extra argument {names[0]!r}; write --only {names[0]}")
+    out = out or _results(smoke)
+    chosen = list(dict.fromkeys(only + names)) or report.in_order()
+    try:
+        failures = report.run_missing(
+            chosen, out, runner.Progress(Console(stderr=True)), smoke=smoke, again=again,
+            tell=click.echo,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        report.write_index(out, smoke=smoke)
+        raise
+    click.echo(f"course: {report.write_index(out, smoke=smoke)}")
+    for name, reason in failures:
+        _complain(f"{name} failed: {reason}; python -m experiments run {name} tells more", 1)
+    if failures:
+        context.exit(1)
 
 
 def _show(finished: runner.Finished) -> None:

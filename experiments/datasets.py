@@ -1,5 +1,6 @@
 """Data sets that need no network, split once by an explicit seed; one function each."""
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,3 +48,12 @@ def digits(seed: int, *, validation: float = 0.2, test: float = 0.2) -> Split:
         image_shape=(8, 8),
         n_classes=10,
     )
+
+
+def faithful() -> Float32[np.ndarray, "n 2"]:
+    """Returns 272 eruptions of Old Faithful: their length and the wait for the next, in minutes.
+
+    Source and attribution stand in the first line of `data/faithful.csv`.
+    """
+    file = Path(__file__).parent / "data" / "faithful.csv"
+    return np.loadtxt(file, np.float32, delimiter=",", skiprows=2)

@@ -70,6 +70,20 @@ def embed(picture: bytes) -> dict[str, Any]:
     }
 
 
+def environment() -> jinja2.Environment:
+    """Returns what renders the templates beside this file; all of them share `style.css`."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(cell=cell, json=json.dumps)
+    made.tests["number"] = is_number
+    return made
+
+
 def render(
     *,
     question: str,
@@ -80,20 +94,15 @@ def render(
     provenance: Mapping[str, Any],
 ) -> str:
     """Returns the page; `pictures` holds image files, `config` rows of name, value and meaning."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(cell=cell, json=json.dumps)
-    environment.tests["number"] = is_number
-    return environment.get_template("page.html").render(
-        question=question,
-        finding=finding,
-        sections=sections,
-        pictures={name: embed(png) for name, png in pictures.items()},
-        config=config,
-        provenance=provenance,
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            question=question,
+            finding=finding,
+            sections=sections,
+            pictures={name: embed(png) for name, png in pictures.items()},
+            config=config,
+            provenance=provenance,
+        )
     )

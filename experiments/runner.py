@@ -128,6 +128,7 @@ def execute(
         origin = {
             "experiment": name,
             "question": questions[name],
+            "title": list(getattr(module, "TITLE", ())),
             "command": command,
             "smoke": smoke,
             "seed": seed,
@@ -153,11 +154,11 @@ def _draw(module: Any, outcome: Outcome) -> dict[str, bytes]:
     pictures = {}
     with style.context(), tempfile.TemporaryDirectory() as folder:
         for name, drawn in module.plot(outcome).items():
-            file = Path(folder, name)
+            file = Path(folder, "picture.gif" if isinstance(drawn, Animation) else "picture.png")
             if isinstance(drawn, Animation):
                 drawn.save(file, writer=PillowWriter(fps=FRAMES_PER_SECOND), dpi=page.GIF_DPI)
             else:
-                drawn.savefig(file, format="png", dpi=page.DPI)
+                drawn.savefig(file, dpi=page.DPI)
             pictures[name] = file.read_bytes()
     shown = {name for section in outcome.sections for name in section.pictures}
     if shown != set(pictures):

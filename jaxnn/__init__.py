@@ -1,6 +1,18 @@
 """jaxnn: density estimation and many small networks in functional JAX."""
 
-from jaxnn import gmm, kde, metrics, mlp, sweep, train
+from jaxnn import dbn, gmm, hopfield, kde, metrics, mlp, neuron, perceptron, rbm, sweep, train
 
-__all__ = ["gmm", "kde", "metrics", "mlp", "sweep", "train"]
+__all__ = [
+    "dbn",
+    "gmm",
+    "hopfield",
+    "kde",
+    "metrics",
+    "mlp",
+    "neuron",
+    "perceptron",
+    "rbm",
+    "sweep",
+    "train",
+]
 __version__ = "0.1.0"

@@ -20,7 +20,12 @@ MAY_IMPORT = {
     "gmm": BASE | {"linalg"},
     "kde": BASE | {"linalg", "gmm"},  # gmm only for `as_mixture`; see below
     "mlp": BASE | {"linalg"},
+    "neuron": BASE,
+    "perceptron": BASE,
+    "rbm": BASE | {"linalg"},
+    "dbn": BASE | {"mlp", "rbm"},
     "train": BASE,
+    "hopfield": BASE,
     "sweep": BASE,
     "plot": set(),
 }

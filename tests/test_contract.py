@@ -15,7 +15,7 @@ import pytest
 from jax.test_util import check_grads
 
 import jaxnn
-from jaxnn import gmm, kde, metrics, mlp, sweep, train
+from jaxnn import dbn, gmm, hopfield, kde, metrics, mlp, neuron, perceptron, rbm, sweep, train
 
 rng = np.random.default_rng(0)
 N, D, K = 12, 2, 3
@@ -24,6 +24,7 @@ W = rng.uniform(0.5, 1.5, N)
 Y = rng.integers(0, K, N)
 KEY = jax.random.key(0)
 MEMBERS = jnp.arange(N)
+SQUARE = np.random.default_rng(1).normal(size=(N, N))
 FAMILIES = list(gmm.COVARIANCES)
 
 
@@ -42,7 +43,18 @@ NET = mlp.init(KEY, (D, 4, K), activation="tanh", dtype=jnp.float64)
 BATCH = train.Batch(jnp.asarray(X), jnp.asarray(Y), jnp.asarray(W))
 TAPE = mlp.forward(NET, X, activation="tanh")[1]
 GRAD_OUT = rng.normal(size=(N, K))
+LINES = perceptron.Perceptron(jnp.asarray(X[:K]), jnp.asarray(W[:K]))
+SIDES = X @ X[:K].T + W[:K]
+CLEAR = np.min(np.abs(SIDES), axis=1) > 0.3
 BY_HAND = mlp.value_and_grad("softmax_cross_entropy", activation="tanh")
+BITS = (X > 0).astype(float)
+HIDDEN_BITS = (rng.normal(size=(N, K)) > 0).astype(float)
+MACHINES = {
+    units: kind(rng.normal(size=(D, K)), rng.normal(size=D), rng.normal(size=K))
+    for units, kind in rbm.VISIBLE.items()
+}
+BIT, REAL = MACHINES["bernoulli"], MACHINES["gaussian"]
+STACK = (BIT, rbm.Bernoulli(rng.normal(size=(K, 4)), rng.normal(size=K), rng.normal(size=4)))
 
 
 class Row(NamedTuple):
@@ -56,6 +68,14 @@ class Row(NamedTuple):
 def trained(params, x, rate):
     batch = train.Batch(x, jnp.asarray(Y), None)
     return train.fit(KEY, params, batch, BY_HAND, epochs=2, batch_size=5, learning_rate=rate)
+
+
+def divergence(params, x, weight):
+    return rbm.contrastive_divergence(2)(params, train.Batch(x, None, weight), KEY)
+
+
+def learn_nothing(key, params, x):
+    return params._replace(visible_bias=jnp.mean(x, axis=0))
 
 
 def one_member(hp, key, scale):
@@ -105,6 +125,33 @@ ROWS = {
                          (NET, X, W), (0, 1, 2)),
     "mlp.predict": Row(lambda p, x: mlp.predict(p, x, activation="tanh"), (NET, X)),
     "mlp.dropout": Row(lambda h, k: mlp.dropout(KEY, h, k), (X, 0.7), (0,)),
+    "rbm.init": Row(lambda a: rbm.init(KEY, 3, 2, scale=a, dtype=a.dtype), (W[0],)),
+    "rbm.energy": Row(lambda m, h: rbm.energy(m, jnp.asarray(BITS, h.dtype), h),
+                      (BIT, 0.1 + 0.8 * HIDDEN_BITS), (0, 1)),
+    "rbm.energy gaussian": Row(lambda m, x: rbm.energy(m, x, jnp.asarray(HIDDEN_BITS, x.dtype)),
+                               (REAL, X), (0, 1)),
+    "rbm.free_energy": Row(lambda m: rbm.free_energy(m, jnp.asarray(BITS, m.weight.dtype)),
+                           (BIT,), (0,)),
+    "rbm.free_energy gaussian": Row(rbm.free_energy, (REAL, X), (0, 1)),
+    "rbm.hidden_given_visible": Row(rbm.hidden_given_visible, (REAL, X), (0, 1)),
+    "rbm.visible_given_hidden": Row(rbm.visible_given_hidden, (BIT, 0.1 + 0.8 * HIDDEN_BITS), (0, 1)),
+    "rbm.gibbs": Row(lambda m, x: rbm.gibbs(KEY, m, x, 3), (REAL, X)),
+    "rbm.contrastive_divergence": Row(divergence, (REAL, X, W)),
+    "rbm.persistent_divergence": Row(lambda m, x: rbm.persistent_divergence(KEY, m, x, x[:5]),
+                                     (REAL, X)),
+    "rbm.fit_persistent": Row(lambda m, x, w, r: rbm.fit_persistent(
+        KEY, m, x, updates=3, learning_rate=r, chains=4, batch_size=5, sample_weight=w),
+                              (REAL, X, W, 0.1)),
+    "rbm.log_partition": Row(rbm.log_partition, (BIT,), (0,)),
+    "rbm.log_partition gaussian": Row(rbm.log_partition, (REAL,), (0,)),
+    "rbm.log_prob": Row(rbm.log_prob, (REAL, X, 0.7), (0, 1, 2)),
+    "rbm.annealed_log_partition": Row(
+        lambda m, b: rbm.annealed_log_partition(KEY, m, chains=5, temperatures=4, base_bias=b),
+        (BIT, W[:D])),
+    "dbn.pretrain": Row(lambda x: dbn.pretrain(KEY, x, (3, 2), learn_nothing, units="gaussian"),
+                        (X,)),
+    "dbn.unroll": Row(lambda s: dbn.unroll(KEY, s, 2), (STACK,), (0,)),
+    "dbn.sample": Row(lambda s: dbn.sample(KEY, s, 4, steps=2), (STACK,)),
     "train.fit": Row(trained, (NET, X, 0.1)),
     "train.add_l2": Row(train.add_l2, (NET, NET, 0.1), (0, 1, 2)),
     "train.split": Row(lambda x: train.split(KEY, x, (5, 7)), (X,), (0,)),
@@ -113,6 +160,29 @@ ROWS = {
     "sweep.run": Row(swept, (2.0,), (0,)),
     "sweep.best": Row(lambda r: sweep.best(sweep.Sweep({"a": MEMBERS}, r), lambda r: r).result,
                       (W,), (0,)),
+    **{f"hopfield.store {rule}": Row(lambda x, rule=rule: hopfield.store(jnp.sign(x), rule=rule),
+                                     (X,)) for rule in hopfield.RULES},
+    "hopfield.energy": Row(lambda w: hopfield.energy(w + w.T, jnp.sign(X[:, 0]).astype(w.dtype)),
+                           (SQUARE,), (0,)),
+    "hopfield.overlap": Row(hopfield.overlap, (X[0], X[1]), (0, 1)),
+    "hopfield.recall": Row(lambda w: hopfield.recall(w + w.T, jnp.sign(X[:, 0]).astype(w.dtype),
+                                                     key=KEY), (SQUARE,)),
+    "hopfield.modern_energy": Row(hopfield.modern_energy, (X, X[0], 1.5), (0, 1, 2)),
+    "hopfield.modern_update": Row(hopfield.modern_update, (X, X[0], 1.5), (0, 1, 2)),
+    "hopfield.modern_recall": Row(hopfield.modern_recall, (X, X[0], 1.5)),
+    "neuron.gate": Row(lambda s: jax.tree.map(lambda p: s * p, neuron.gate("xor", D)), (1.0,)),
+    "neuron.apply": Row(neuron.apply, ((neuron.Neuron(X[:3], W[:3]), neuron.Neuron(X[:2].repeat(
+        2, 1)[:, :3], W[:2])), X)),
+    **{f"neuron.hebb {rule}": Row(lambda w, x, r, rule=rule: neuron.hebb(w, x, rate=r, rule=rule),
+                                  (X[0], X, 0.1)) for rule in neuron.RULES},
+    "perceptron.init": Row(lambda s: jax.tree.map(lambda p: s + p, perceptron.init(D)), (1.0,)),
+    "perceptron.scores": Row(perceptron.scores, (LINES, X), (0, 1)),
+    "perceptron.predict": Row(perceptron.predict, (LINES, X)),
+    "perceptron.bound": Row(lambda p, x: perceptron.bound(p, x, SIDES[CLEAR] > 0),
+                            (LINES, X[CLEAR]), (0, 1)),
+    **{f"perceptron.fit {v}": Row(lambda p, x, r, v=v: perceptron.fit(
+        p, x, Y, decision="winner", variant=v, rate=r, max_passes=2),
+        (LINES, X, 0.5)) for v in perceptron.VARIANTS},
     "metrics.accuracy": Row(metrics.accuracy, (Y, Y[::-1].copy())),
     "metrics.rmse": Row(metrics.rmse, (W, W[::-1].copy()), (0, 1)),
     "metrics.confusion": Row(lambda a, b: metrics.confusion(a, b, K), (Y, Y[::-1].copy())),

@@ -114,13 +114,14 @@ def check_result(folder):
     )
     with np.load(folder / "arrays.npz") as arrays:
         assert all(arrays[name].dtype != object for name in arrays.files)
-    pictures = [path for path in folder.iterdir() if path.suffix == ".png"]
+    pictures = [path for path in folder.iterdir() if path.suffix in (".png", ".gif")]
     assert {path.name for path in folder.iterdir()} - {path.name for path in pictures} == FILES
     html = (folder / "index.html").read_text("utf-8")
     addresses = re.findall(r"(?:src|href)\s*=\s*\"([^\"]*)", html)
-    assert sum(address.startswith("data:image/png;base64,") for address in addresses) == len(
-        pictures
-    )
+    assert sum(
+        address.startswith(("data:image/png;base64,", "data:image/gif;base64,"))
+        for address in addresses
+    ) == len(pictures)
     assert all(address.startswith("data:") for address in addresses)
     assert not re.search(r"<script|@import|url\(|https?://", html)
     texts = html + json.dumps([config, metrics, provenance])
