@@ -168,6 +168,11 @@ def _errors(outcome: Outcome) -> Figure:
 
 def _times(outcome: Outcome) -> Figure:
     figure = Figure(figsize=(11, 4.6))
+    shown = [
+        1e6 * np.median(seconds)
+        for name, seconds in outcome.arrays.items()
+        if name.startswith("seconds_")
+    ]
     for i, (ax, places, cells) in enumerate(_axes(outcome, figure)):
         for m, (label, color, line) in enumerate(
             (("by hand", style.VERMILION, "o-"), ("jax.grad", style.BLUE, "s--"))
@@ -179,4 +184,9 @@ def _times(outcome: Outcome) -> Figure:
         if i == 0:
             ax.set_ylabel("time of one gradient (µs)")
             ax.legend(loc="upper left")
+    ticks = [20, 50, 100, 200, 500, 1000, 2000]
+    last = figure.axes[-1]
+    last.set_yticks(ticks, list(map(str, ticks)))  # the panels share it, and the scale resets it
+    last.set_ylim(0.8 * min(shown), 1.4 * max(shown))
+    last.tick_params(labelleft=False)
     return figure

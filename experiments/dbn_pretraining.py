@@ -22,7 +22,7 @@ __all__ = ["SMOKE", "TITLE", "Config", "plot", "run"]
 
 TITLE = ("Pretraining and fine-tuning", "深度信念网络：预训练与微调")
 ACTIVATION = "sigmoid"
-# Larger rates (1 and 2, and 0.03) were chosen for no start of 4 or 6 layers, nor was 0.003 for Adam.
+# Larger rates (1 and 2; 0.03 for Adam) won for no start of 4 or 6 layers, nor did 0.003 for Adam.
 RATES = {"momentum": (0.1, 0.3), "adam": (1e-2,)}
 DESCEND = mlp.value_and_grad(activation=ACTIVATION)
 

@@ -117,11 +117,18 @@ def _verdict(config: Any, deepest: int, gains: Any) -> str:
     word = lambda ends: (
         "holds" if ends[1] > 0 else "fails: it harms" if ends[2] < 0 else "is not decided"
     )
+    harmed = [
+        f"{NAMES[optimizer]}, {depth} hidden ({_points(gains[f'{optimizer} {depth}']['gain'])})"
+        for optimizer in config.optimizers
+        for depth in config.depths
+        if gains[f"{optimizer} {depth}"]["gain"][2] < 0
+    ]
     later = "fails" if new[1] > 0 else "holds"
     return (
         f"With {NAMES[older]} at {deepest} hidden layers the claim of 2006 {word(plain_old)} "
         f"against the plain random start ({_points(plain_old)}) and {word(old)} against the start "
-        f"with the gain ({_points(old)}).\n\n"
+        f"with the gain ({_points(old)}). Pretraining harmed, against the start with the gain, "
+        f"at: {'; '.join(harmed) or 'none of the depths'}.\n\n"
         "The later literature says that a careful scale of the start and a better optimizer "
         "reach the same place without pretraining (Martens, 2010; Sutskever et al., 2013). "
         f"Here, with {deepest} layers of sigmoids, the start with the gain, {NAMES[newer]} and "

@@ -1,6 +1,19 @@
 """jaxnn: density estimation and many small networks in functional JAX."""
 
-from jaxnn import dbn, gmm, hopfield, kde, metrics, mlp, neuron, perceptron, rbm, sweep, train
+from jaxnn import (
+    backend,
+    dbn,
+    gmm,
+    hopfield,
+    kde,
+    metrics,
+    mlp,
+    neuron,
+    perceptron,
+    rbm,
+    sweep,
+    train,
+)
 
 __all__ = [
     "dbn",
@@ -16,3 +29,5 @@ __all__ = [
     "train",
 ]
 __version__ = "0.1.0"
+
+backend.guard()  # nothing above starts a backend

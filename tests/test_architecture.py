@@ -14,6 +14,7 @@ BASE = {"types", "checks"}
 MAY_IMPORT = {
     "__init__": set(),
     "types": set(),
+    "backend": set(),
     "checks": {"types"},
     "linalg": BASE,
     "metrics": BASE,
@@ -33,7 +34,8 @@ BANNED = {"print", "jax.config.update", "jax.random.key", "jax.random.PRNGKey"}
 # Declarations only: nothing to run, so nothing to test.
 NO_MIRROR = {"types.py", "gmm/family.py", "train/state.py"}
 OUTSIDE = {"jax", "jaxtyping", "optax"}
-STANDARD = {"collections", "difflib", "functools", "itertools", "math", "dataclasses", "typing"}
+STANDARD = {"collections", "dataclasses", "difflib", "functools", "importlib", "itertools", "math",
+            "os", "typing"}  # fmt: skip
 FOR_PLOTS = {"matplotlib", "cycler", "numpy", "contextlib"}
 
 
