@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -329,7 +330,7 @@ def test_picture_without_a_place_is_an_error(tiny, tmp_path):
 @pytest.mark.parametrize("closing", ["| head -c 1", ">&-"])
 def test_closed_stdout_needs_no_traceback(closing):
     done = subprocess.run(
-        f"{sys.executable} -m experiments list {closing}",
+        f"{shlex.quote(sys.executable)} -m experiments list {closing}",
         shell=True,
         cwd=ROOT,
         capture_output=True,
