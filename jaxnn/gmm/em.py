@@ -102,7 +102,8 @@ _moments = jax.jit(moments, static_argnames="hard")
 _maximise = jax.jit(maximise)
 
 
-def _weight(where: str, x: Array, sample_weight: Weights | None) -> Float[Array, " n"]:
+def row_weights(where: str, x: Array, sample_weight: Weights | None) -> Float[Array, " n"]:
+    """Returns the checked weights of the rows of `x`, in its dtype; ones where there are none."""
     if sample_weight is None:
         return jnp.ones(x.shape[0], x.dtype)
     return checks.weights(where, "sample_weight", sample_weight, x.shape[0]).astype(x.dtype)
@@ -115,7 +116,7 @@ def e_step(mixture: GMM, x: Data, sample_weight: Weights | None = None) -> Momen
     Raises TypeError or ValueError for bad rows or weights.
     """
     x = door("gmm.e_step", mixture, x)
-    return _moments(mixture, x, _weight("gmm.e_step", x, sample_weight))
+    return _moments(mixture, x, row_weights("gmm.e_step", x, sample_weight))
 
 
 def m_step(mixture: GMM, total: Moments, ridge: Scalar | Float[Array, " d"] = 0.0) -> GMM:
@@ -219,7 +220,7 @@ def fit(
     return _fit(
         mixture,
         x,
-        _weight(where, x, sample_weight),
+        row_weights(where, x, sample_weight),
         jnp.asarray(ridge, x.dtype),
         jnp.asarray(tol, x.dtype),
         jnp.asarray(max_steps),

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxnn import checks
 from jaxnn.gmm.covariances import COVARIANCES
-from jaxnn.gmm.em import maximise, moments
+from jaxnn.gmm.em import maximise, moments, row_weights
 from jaxnn.gmm.model import GMM
 from jaxnn.linalg import mean_and_variance, square_distances
 from jaxnn.types import Data, Key, Weights
@@ -124,11 +124,7 @@ def init(
     k = checks.count(where, "n_components", n_components, most=n)
     checks.in_table(where, "family", family, COVARIANCES)
     checks.in_table(where, "start", start, STARTS)
-    weight = (
-        jnp.ones(n, x.dtype)
-        if sample_weight is None
-        else checks.weights(where, "sample_weight", sample_weight, n).astype(x.dtype)
-    )
+    weight = row_weights(where, x, sample_weight)
     if active is None:
         active = k
     elif checks.concrete(active):
