@@ -1,7 +1,7 @@
 """Gaussian mixtures: `init`, `fit`, `log_prob`, `sample` and what goes with them."""
 
 from jaxnn.gmm.covariances import COVARIANCES, Diag, Full, Spherical, Tied
-from jaxnn.gmm.em import Fit, Moments, e_step, fit, m_step
+from jaxnn.gmm.em import Fit, fit, m_step
 from jaxnn.gmm.family import Covariances
 from jaxnn.gmm.model import (
     GMM,
@@ -15,6 +15,7 @@ from jaxnn.gmm.model import (
     predict,
     sample,
 )
+from jaxnn.gmm.moments import Moments, e_step
 from jaxnn.gmm.starts import STARTS, init
 
 __all__ = [

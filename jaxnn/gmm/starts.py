@@ -14,8 +14,9 @@ from jaxtyping import Array, Float, Int
 
 from jaxnn import checks
 from jaxnn.gmm.covariances import COVARIANCES
-from jaxnn.gmm.em import maximise, moments, row_weights
+from jaxnn.gmm.em import maximise
 from jaxnn.gmm.model import GMM
+from jaxnn.gmm.moments import moments, row_weights
 from jaxnn.linalg import mean_and_variance, square_distances
 from jaxnn.types import Data, Key, Weights
 

@@ -83,29 +83,6 @@ def test_gain_is_the_last_step(family):
     np.testing.assert_allclose(longer.gain, longer.log_lik - shorter.log_lik, atol=1e-12)
 
 
-def test_moments_add_up(family):
-    """Oracle: the moments of all rows at once."""
-    start = STARTS[family]
-    parts = [gmm.e_step(start, part) for part in (X[:50], X[50:137], X[137:])]
-    total = jax.tree.map(lambda *leaves: sum(leaves), *parts)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11),
-        total, gmm.e_step(start, X),
-    )  # fmt: skip
-
-
-def test_tiles_change_nothing(family, monkeypatch):
-    """Oracle: the untiled moments; 150 rows in tiles of 32 and a ragged rest."""
-    whole = gmm.e_step(STARTS[family], X)
-    monkeypatch.setattr("jaxnn.gmm.em.tile_of", lambda m, n: 32)
-    jax.clear_caches()
-    tiled = gmm.e_step(STARTS[family], X)
-    jax.clear_caches()
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11), tiled, whole
-    )
-
-
 def test_weights_are_repetitions(family):
     """Oracle: numpy.repeat; a weight of zero is an absent row."""
     w = np.random.default_rng(0).integers(0, 4, len(X))
