@@ -1,7 +1,7 @@
 """Gaussian mixtures: `init`, `fit`, `log_prob`, `sample` and what goes with them."""
 
 from jaxnn.gmm.covariances import COVARIANCES, Diag, Full, Spherical, Tied
-from jaxnn.gmm.em import Fit, fit, m_step
+from jaxnn.gmm.em import fit, m_step
 from jaxnn.gmm.family import Covariances
 from jaxnn.gmm.model import (
     GMM,
@@ -16,6 +16,8 @@ from jaxnn.gmm.model import (
     sample,
 )
 from jaxnn.gmm.moments import Moments, e_step
+from jaxnn.gmm.outcome import Fit, Status, describe
+from jaxnn.gmm.priors import Prior, default_prior, log_prior
 from jaxnn.gmm.starts import STARTS, init
 
 __all__ = [
@@ -27,15 +29,20 @@ __all__ = [
     "Fit",
     "Full",
     "Moments",
+    "Prior",
     "Spherical",
+    "Status",
     "Tied",
     "aic",
     "bic",
+    "default_prior",
+    "describe",
     "e_step",
     "fit",
     "from_covariances",
     "init",
     "log_joint",
+    "log_prior",
     "log_prob",
     "m_step",
     "n_parameters",

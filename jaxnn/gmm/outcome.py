@@ -1,0 +1,136 @@
+"""How a fit ended: its status in one number, and in one sentence.
+
+The policy, which `em` follows and tests hold: nothing is repaired silently.
+- A component whose rows are gone keeps its mean and covariance (with a proper prior it goes to the
+  prior's mode); its weight says that it is empty.
+- A component that collapses is held up by the ridge. Without one it shrinks until its numbers end.
+- Both, and components that coincide, are `Status.DEGENERATE`, whatever the likelihood did.
+- A step that would lead to NaN or infinity is not taken: the last finite mixture comes back.
+"""
+
+from enum import IntEnum
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxnn import checks
+from jaxnn.gmm.model import GMM
+
+
+class Status(IntEnum):
+    """Why a fit ended, worst last; of several reasons the worst is told.
+
+    CONVERGED: the last step changed the objective by less than the tolerance.
+    STALLED: it changed by no more than the dtype can tell, which is above the tolerance.
+    OUT_OF_STEPS: it still changed.
+    DEGENERATE: some component has no rows, is as narrow as the ridge (or as the dtype can tell
+        beside the spread of the data), or equals another; then k is in effect smaller.
+    LOWERED: EM without ridge lowered its objective by more than rounding should, as it may where
+        covariances are all but singular, or where there is a bug; the step was not taken.
+    NOT_FINITE: the next mixture, or its likelihood, was NaN or infinite; the step was not taken.
+    """
+
+    CONVERGED = 0
+    STALLED = 1
+    OUT_OF_STEPS = 2
+    DEGENERATE = 3
+    LOWERED = 4
+    NOT_FINITE = 5
+
+
+class Fit(NamedTuple):
+    """How a fit ended; `log_lik` (nats per sample) is that of the returned `mixture`.
+
+    `objective` is what was climbed: `log_lik`, with a prior plus its log-density over the number of
+    rows (up to a constant). `gain` is its change in the last step of EM. `status` is a `Status` as
+    a number, `converged` whether it is CONVERGED. `steps` counts the passes over the data after the
+    first: M-steps, and jumps if accelerated; where the status is LOWERED or NOT_FINITE the last of
+    them failed. `component` is the one at fault: -1 if none is, or all are.
+    """
+
+    mixture: GMM
+    log_lik: Float[Array, ""]
+    objective: Float[Array, ""]
+    gain: Float[Array, ""]
+    converged: Bool[Array, ""]
+    status: Int[Array, ""]
+    component: Int[Array, ""]
+    steps: Int[Array, ""]
+
+
+def not_finite(mixture: GMM) -> Bool[Array, " k"]:
+    """Returns which components have a NaN or an infinity (a log-weight of −inf is fine)."""
+    weights = jnp.isnan(mixture.log_weights) | (mixture.log_weights == jnp.inf)
+    means = ~jnp.all(jnp.isfinite(mixture.means), axis=1)
+    return weights | means | ~jnp.isfinite(mixture.cov.log_det(mixture.means))
+
+
+def empty(counts: Float[Array, " k"]) -> Bool[Array, " k"]:
+    """Returns which components have no more than a share eps of all rows."""
+    return counts <= jnp.finfo(counts.dtype).eps * jnp.sum(counts)
+
+
+def narrow(mixture: GMM, least: Float[Array, " d"]) -> Bool[Array, " k"]:
+    """Returns which components owe half of their variance in some direction to `least`.
+
+    Half of the largest eigenvalue of Σ⁻¹ diag(least), from the trace of its eighth power: at most
+    d^(1/8) times too much.
+    """
+    root = jnp.diag(jnp.sqrt(least))
+    rows = mixture.cov.whitener(jnp.zeros_like(mixture.means))(root)
+    gram = jnp.einsum("kij,kil->kjl", rows, rows)
+    fourth = jnp.linalg.matrix_power(gram, 4)
+    largest = jnp.sum(jnp.square(fourth), axis=(1, 2)) ** (1 / 8)
+    return ~(largest < 0.5)  # NaN, where squares overflow, is as narrow as it gets
+
+
+def repeated(mixture: GMM) -> Bool[Array, " k"]:
+    """Returns which components have the mean and the volume of an earlier one that is on."""
+    log_det = mixture.cov.log_det(mixture.means)
+    on = mixture.log_weights > -jnp.inf
+    same = jnp.all(mixture.means[:, None, :] == mixture.means[None, :, :], axis=2)
+    same &= log_det[:, None] == log_det[None, :]
+    return jnp.any(jnp.tril(same & on[None, :], -1), axis=1)
+
+
+def at_fault(bad: Bool[Array, " k"], on: Bool[Array, " k"]) -> Int[Array, ""]:
+    """Returns the first bad component of those that are on; -1 if none is, or all are."""
+    bad = bad & on
+    some = jnp.any(bad) & jnp.any(on & ~bad)
+    return jnp.where(some, jnp.argmax(bad), -1).astype(jnp.int32)
+
+
+def describe(fit: Fit) -> str:
+    """Returns one sentence that tells how one fit ended, and what to do about it.
+
+    Raises TypeError for what is no `Fit`, ValueError for a batch: index it first.
+    """
+    where = "gmm.describe"
+    checks.instance(where, "fit", fit, Fit)
+    checks.shape(where, "fit.status (of one fit: index the batch)", fit.status, ())
+    status, steps, gain = Status(int(fit.status)), int(fit.steps), float(fit.gain)
+    k = int(fit.component)
+    who = "every component" if k < 0 else f"component {k}"
+    change = f"the last one changed the objective by {gain:.1e} nats per sample"
+    if status is Status.DEGENERATE and k >= 0:
+        with jax.ensure_compile_time_eval():
+            share = float(jnp.exp(fit.mixture.log_weights[k]))
+            why = f"component {k}, of weight {share:.1e},"
+            twin = bool(repeated(fit.mixture)[k])
+        who = f"{why} {'equals another' if twin else 'is empty or collapsed'}"
+    elif status is Status.DEGENERATE:
+        who = "every component has collapsed in some direction"
+    return {
+        Status.CONVERGED: f"converged after {steps} steps: {change}",
+        Status.STALLED: f"stalled after {steps} steps at the rounding floor of "
+        f"{fit.mixture.means.dtype}: {change}, above the tolerance",
+        Status.OUT_OF_STEPS: f"out of steps after {steps}: {change}; raise max_steps or tol",
+        Status.DEGENERATE: f"degenerate after {steps} steps: {who}; use fewer components, a larger "
+        "ridge or a prior, drop constant or collinear columns",
+        Status.LOWERED: f"step {steps} would have lowered the objective by {-gain:.1e} nats per "
+        "sample, and was not taken: are covariances all but singular? use a ridge or a prior",
+        Status.NOT_FINITE: f"not finite: step {steps} made {who} NaN or infinite, and the mixture "
+        "before it is returned; use a ridge or a prior, or scale the data",
+    }[status]
