@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from jaxnn.gmm.covariances import Diag, Full, Spherical, Tied
 from jaxnn.gmm.family import Covariances
@@ -73,6 +73,24 @@ def _free(mixture: GMM, unit: Unit) -> PyTree:
         mixture.means / unit[None],
         jax.tree.map(lambda leaf: chart.free(leaf, unit), mixture.cov),
     )
+
+
+FIRST_BOUND = 4.0
+
+
+def bound(
+    jumped: Bool[Array, ""],
+    accepted: Bool[Array, ""],
+    length: Float[Array, ""],
+    longest: Float[Array, ""],
+) -> Float[Array, ""]:
+    """Returns the next bound on the length of a jump.
+
+    Four times longer where the bound was in the way of a good jump, four times shorter after a bad
+    one, but never below 2.
+    """
+    bolder = jnp.where(length >= longest, 4 * longest, longest)
+    return jnp.where(jumped, jnp.where(accepted, bolder, jnp.maximum(longest / 4, 2)), longest)
 
 
 def extrapolate(

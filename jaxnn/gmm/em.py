@@ -11,14 +11,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxnn import checks, linalg
+from jaxnn import checks
 from jaxnn.gmm import accelerate as squarem
-from jaxnn.gmm import outcome, priors
+from jaxnn.gmm import priors
 from jaxnn.gmm.family import Whitened
 from jaxnn.gmm.model import GMM, door
 from jaxnn.gmm.moments import Moments, moments, row_weights
-from jaxnn.gmm.outcome import Fit, Status
+from jaxnn.gmm.outcome import Fit, Status, at_fault, degenerate, empty, not_finite, rounding, sound
 from jaxnn.gmm.priors import Prior
+from jaxnn.linalg import mean_and_variance
 from jaxnn.types import Data, Scalar, Weights
 
 
@@ -27,7 +28,7 @@ def maximise(
 ) -> GMM:
     """Returns the M-step's mixture; see `m_step`."""
     if prior is None:
-        alive = ~outcome.empty(total.counts)
+        alive = ~empty(total.counts)
         counts = jnp.where(alive, total.counts, 1.0)
         shift = jnp.where(alive[:, None], total.first / counts[:, None], 0.0)
         sums = Whitened(total.second, counts, shift, alive)
@@ -36,11 +37,13 @@ def maximise(
         log_weights = jnp.log(jnp.where(used, total.counts, 1.0)) - jnp.log(rows)
         log_weights = jnp.where(used, log_weights, -jnp.inf)
     else:
-        sums, log_weights = priors.add_rows(mixture, prior, total.counts, total.first, total.second)
+        sums, shift, log_weights = priors.add_rows(
+            mixture, prior, total.counts, total.first, total.second
+        )
     k = mixture.means.shape[0]
     return GMM(
         log_weights=log_weights,
-        means=mixture.means + mixture.cov.colour(jnp.arange(k), sums.shift),
+        means=mixture.means + mixture.cov.colour(jnp.arange(k), shift),
         cov=mixture.cov.update(sums, ridge),
     )
 
@@ -87,14 +90,6 @@ def _per_feature(where: str, name: str, ridge: Scalar | Array, mixture: GMM) -> 
     return jnp.broadcast_to(jnp.asarray(ridge, mixture.means.dtype), (d,))
 
 
-class _Jump(NamedTuple):
-    """What extrapolation needs: the iterate before, whether to try, and how far at most."""
-
-    before: GMM
-    ready: Bool[Array, ""]
-    longest: Float[Array, ""]
-
-
 class _State(NamedTuple):
     """The best iterate so far; `total` and `objective` always belong to `mixture`."""
 
@@ -104,13 +99,10 @@ class _State(NamedTuple):
     gain: Float[Array, ""]
     steps: Int[Array, ""]
     failed: Int[Array, ""]  # LOWERED or NOT_FINITE, else CONVERGED
-    component: Int[Array, ""]
-    jump: _Jump | None
-
-
-def _rounding(objective: Float[Array, ""]) -> Float[Array, ""]:
-    """Returns the change of the objective that its dtype cannot tell from none."""
-    return 4 * jnp.finfo(objective.dtype).eps * (1 + jnp.abs(objective))
+    candidate: GMM  # to be looked at next
+    jumping: Bool[Array, ""]  # whether it is a jump rather than a step of EM,
+    length: Float[Array, ""]  # of this length,
+    longest: Float[Array, ""]  # and what bounded it
 
 
 @partial(jax.jit, static_argnames="accelerate")
@@ -126,86 +118,88 @@ def _fit(
     accelerate: bool,
 ) -> Fit:
     rows = jnp.sum(weight)
-    variance = linalg.mean_and_variance(x, weight)[1]
-    unit = jnp.sqrt(variance)
+    variance = mean_and_variance(x, weight)[1]
     ridges = ridge * variance + ridge_absolute
     exact = jnp.all(ridges == 0)  # then EM cannot lower its objective
-
-    def evaluate(mixture: GMM) -> tuple[Moments, Float[Array, ""]]:
-        total = moments(mixture, x, weight)
-        extra = 0.0 if prior is None else priors.log_density(mixture, prior)
-        return total, (total.log_lik + extra) / rows
+    on = mixture.log_weights > -jnp.inf
 
     def unfinished(state: _State) -> Bool[Array, ""]:
-        moving = jnp.abs(state.gain) >= jnp.maximum(tol, _rounding(state.objective))
+        moving = jnp.abs(state.gain) >= jnp.maximum(tol, rounding(state.objective))
         return moving & (state.steps < max_steps) & (state.failed == Status.CONVERGED)
 
-    def propose(state: _State) -> tuple[GMM, Bool[Array, ""], Float[Array, ""]]:
-        """Returns the next mixture, whether it is a jump, and how long a jump."""
-        step = maximise(state.mixture, state.total, ridges, prior)
-        if state.jump is None:
-            return step, jnp.array(False), jnp.ones_like(rows)
-        far, length = squarem.extrapolate(
-            state.jump.before, state.mixture, step, unit, state.jump.longest
-        )
-        jumps = state.jump.ready & (length > 1)
-        return _choose(jumps, far, step), jumps, length
-
     def advance(state: _State) -> _State:
-        mixture, jumps, length = propose(state)
-        total, objective = evaluate(mixture)
+        total = moments(state.candidate, x, weight)
+        extra = 0.0 if prior is None else priors.log_density(state.candidate, prior)
+        objective = (total.log_lik + extra) / rows
+        finite = jnp.isfinite(objective) & sound(state.candidate)
         gain = objective - state.objective
-        broken = outcome.not_finite(mixture)
-        finite = jnp.isfinite(objective) & ~jnp.any(broken)
-        falls = gain < -jnp.maximum(tol, _rounding(state.objective))
-        good = finite & jnp.where(jumps, gain >= 0, ~(exact & falls))
-        reason = jnp.where(finite, Status.LOWERED, Status.NOT_FINITE)
-        on = state.mixture.log_weights > -jnp.inf
-        jump = None
-        if state.jump is not None:
-            # Bolder where the bound was in the way, more careful where the likelihood was.
-            longest = state.jump.longest
-            longest = jnp.where(jumps & good & (length >= longest), 4 * longest, longest)
-            longest = jnp.where(jumps & ~good, jnp.maximum(longest / 4, 1), longest)
-            jump = _Jump(state.mixture, ~jumps, jnp.maximum(longest, 2.0))
+        falls = gain < -jnp.maximum(tol, rounding(state.objective))
+        good = finite & jnp.where(state.jumping, gain >= 0, ~(exact & falls))
+        failed = jnp.where(finite, Status.LOWERED, Status.NOT_FINITE)
+        best, total, objective = jax.tree.map(
+            lambda new, old: jnp.where(good, new, old),
+            (state.candidate, total, objective),
+            (state.mixture, state.total, state.objective),
+        )
+        candidate = maximise(best, total, ridges, prior)
+        jumping, length, longest = jnp.array(False), state.length, state.longest
+        if accelerate:
+            longest = squarem.bound(state.jumping, good, length, longest)
+            far, length = squarem.extrapolate(
+                state.mixture, best, candidate, jnp.sqrt(variance), longest
+            )
+            jumping = ~state.jumping & (length > 1)
+            candidate = jax.tree.map(lambda a, b: jnp.where(jumping, a, b), far, candidate)
         return _State(
-            *_choose(
-                good,
-                (mixture, total, objective),
-                (state.mixture, state.total, state.objective),
-            ),
-            gain=jnp.where(jumps, state.gain, gain),
+            mixture=best,
+            total=total,
+            objective=objective,
+            gain=jnp.where(state.jumping, state.gain, gain),
             steps=state.steps + 1,
-            failed=jnp.where(jumps | good, Status.CONVERGED, reason).astype(jnp.int32),
-            component=jnp.where(jumps | finite, -1, outcome.at_fault(broken, on)),
-            jump=jump,
+            failed=jnp.where(state.jumping | good, Status.CONVERGED, failed).astype(jnp.int32),
+            candidate=candidate,
+            jumping=jumping,
+            length=length,
+            longest=longest,
         )
 
-    total, objective = evaluate(mixture)
-    broken = outcome.not_finite(mixture)
-    on = mixture.log_weights > -jnp.inf
-    reason = jnp.where(jnp.isfinite(objective), Status.CONVERGED, Status.NOT_FINITE)
+    zero = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+        jax.eval_shape(moments, mixture, x[:1], weight[:1]),
+    )
+    # The start is the first candidate, better than nothing, so that one E-step is compiled.
+    nothing = jnp.full_like(rows, -jnp.inf)
     start = _State(
         mixture=mixture,
-        total=total,
-        objective=objective,
-        gain=jnp.full_like(rows, jnp.inf),
-        steps=jnp.zeros((), jnp.int32),
-        failed=reason.astype(jnp.int32),
-        component=outcome.at_fault(broken, on),
-        jump=_Jump(mixture, jnp.array(False), jnp.full_like(rows, 4)) if accelerate else None,
+        total=zero._replace(log_lik=nothing),
+        objective=nothing,
+        gain=-nothing,
+        steps=jnp.full((), -1, jnp.int32),
+        failed=jnp.full((), Status.CONVERGED, jnp.int32),
+        candidate=mixture,
+        jumping=jnp.array(False),
+        length=jnp.ones_like(rows),
+        longest=jnp.full_like(rows, squarem.FIRST_BOUND),
     )
     end = jax.lax.while_loop(unfinished, advance, start)
-
     least = jnp.maximum(ridges, jnp.finfo(x.dtype).eps * variance)
-    bad = outcome.empty(end.total.counts) | outcome.narrow(end.mixture, least)
-    bad = (bad | outcome.repeated(end.mixture)) & on
-    still = jnp.abs(end.gain)
-    quiet = jnp.where(still <= _rounding(end.objective), Status.STALLED, Status.OUT_OF_STEPS)
-    status = jnp.where(still < tol, Status.CONVERGED, quiet)
-    status = jnp.where(jnp.any(bad), Status.DEGENERATE, status)
-    status = jnp.where(end.failed != Status.CONVERGED, end.failed, status).astype(jnp.int32)
-    blame = jnp.where(status == Status.DEGENERATE, outcome.at_fault(bad, on), end.component)
+    # A step that failed is proposed again: that is who broke, or else who is weak.
+    bad = jnp.where(
+        end.failed == Status.CONVERGED,
+        degenerate(end.mixture, end.total.counts, least),
+        not_finite(end.mixture) | not_finite(end.candidate),
+    )
+    change = jnp.abs(end.gain)
+    status = jnp.select(
+        [
+            end.failed != Status.CONVERGED,
+            jnp.any(bad & on),
+            change < tol,
+            change <= rounding(end.objective),
+        ],
+        [end.failed, Status.DEGENERATE, Status.CONVERGED, Status.STALLED],
+        Status.OUT_OF_STEPS,
+    ).astype(jnp.int32)
     return Fit(
         mixture=end.mixture,
         log_lik=end.total.log_lik / rows,
@@ -213,14 +207,9 @@ def _fit(
         gain=end.gain,
         converged=status == Status.CONVERGED,
         status=status,
-        component=blame,
+        component=at_fault(bad, on),
         steps=end.steps,
     )
-
-
-def _choose(yes: Bool[Array, ""], a, b):
-    """Returns `a` or `b`, leaf by leaf."""
-    return jax.tree.map(lambda u, v: jnp.where(yes, u, v), a, b)
 
 
 def fit(
@@ -261,9 +250,7 @@ def fit(
     """
     where = "gmm.fit"
     x = door(where, mixture, x)
-    if checks.concrete(mixture.log_weights) and not checks.holds(
-        lambda: ~jnp.any(outcome.not_finite(mixture))
-    ):
+    if checks.concrete(mixture.log_weights) and not checks.holds(lambda: sound(mixture)):
         raise ValueError(f"{where}: mixture must be finite, got NaN or infinity in its parameters")
     checks.scalar(where, "ridge", ridge)
     checks.scalar(where, "tol", tol)

@@ -60,6 +60,21 @@ class Fit(NamedTuple):
     steps: Int[Array, ""]
 
 
+def rounding(objective: Float[Array, ""]) -> Float[Array, ""]:
+    """Returns the change of the objective that its dtype cannot tell from none.
+
+    At fixed points of EM it was seen to flicker by up to 2.3 eps (1 + |objective|).
+    """
+    return 4 * jnp.finfo(objective.dtype).eps * (1 + jnp.abs(objective))
+
+
+def sound(mixture: GMM) -> Bool[Array, ""]:
+    """Returns whether means and covariances are finite, and no log-weight is NaN or +inf."""
+    weights = jnp.all(mixture.log_weights < jnp.inf)
+    leaves = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(mixture)[1:]]
+    return jnp.all(jnp.stack([weights, *leaves]))
+
+
 def not_finite(mixture: GMM) -> Bool[Array, " k"]:
     """Returns which components have a NaN or an infinity (a log-weight of −inf is fine)."""
     weights = jnp.isnan(mixture.log_weights) | (mixture.log_weights == jnp.inf)
@@ -93,6 +108,13 @@ def repeated(mixture: GMM) -> Bool[Array, " k"]:
     same = jnp.all(mixture.means[:, None, :] == mixture.means[None, :, :], axis=2)
     same &= log_det[:, None] == log_det[None, :]
     return jnp.any(jnp.tril(same & on[None, :], -1), axis=1)
+
+
+def degenerate(
+    mixture: GMM, counts: Float[Array, " k"], least: Float[Array, " d"]
+) -> Bool[Array, " k"]:
+    """Returns which components are empty, narrow or repeated."""
+    return empty(counts) | narrow(mixture, least) | repeated(mixture)
 
 
 def at_fault(bad: Bool[Array, " k"], on: Bool[Array, " k"]) -> Int[Array, ""]:

@@ -69,35 +69,36 @@ def add_rows(
     counts: Float[Array, " k"],
     first: Float[Array, "k d"],
     second: Array,
-) -> tuple[Whitened, Float[Array, " k"]]:
-    """Returns the sums with the prior's rows among them, and the new log-weights.
+) -> tuple[Whitened, Float[Array, "k d"], Float[Array, " k"]]:
+    """Returns the M-step's sums with the prior's rows among them.
+
+    Then the shift of the means and the log-weights. The sums are about the new means (their own
+    shift is zero): so a prior far from a component is never squared and taken off again.
 
     A component without rows goes to the prior's mode if there is one, and keeps a share eps of a
     row, so that it can come back; one that was switched off stays so.
     """
     eps = jnp.finfo(counts.dtype).eps
     on = mixture.log_weights > -jnp.inf
-    has_mode = (prior.shrinkage > 0) & (prior.strength > 0)
-    alive = on & (has_mode | (counts > eps * jnp.sum(counts)))
+    has_rows = counts > eps * jnp.sum(counts)
+    alive = on & (has_rows | ((prior.shrinkage > 0) & (prior.strength > 0)))
     at, spread = _seen_from(mixture, prior)
     pulled = jnp.where(alive, counts + prior.shrinkage, 1.0)
     spanned = jnp.where(alive, counts + prior.strength, 1.0)
+    centre = first / jnp.where(has_rows, counts, 1.0)[:, None]
     shift = (first + prior.shrinkage * at) / pulled[:, None]
-    shift = jnp.where(alive[:, None], shift, 0.0)
-    # `update` takes the new mean off as often as `spanned` says, not `pulled` times: make it up.
-    pseudo = jnp.concatenate([at[:, :, None], shift[:, :, None], spread], axis=2)
-    weight = jnp.concatenate(
-        [
-            jnp.full_like(pulled, prior.shrinkage)[:, None],
-            (spanned - pulled)[:, None],
-            jnp.full(spread.shape[::2], prior.strength, pulled.dtype),
-        ],
-        axis=1,
-    )
-    second += mixture.cov.second(pseudo, jnp.where(alive[:, None], weight, 0.0))
+    rows = jnp.concatenate([centre[:, :, None], (centre - at)[:, :, None], spread], axis=2)
+    strength = jnp.full(spread.shape[::2], prior.strength)
+    apart = counts * prior.shrinkage / pulled
+    weight = jnp.concatenate([-counts[:, None], apart[:, None], strength], axis=1)
+    second += mixture.cov.second(rows, jnp.where(alive[:, None], weight, 0.0))
     mass = jnp.where(on, jnp.maximum(counts + prior.concentration - 1, eps), 1.0)
     log_mass = jnp.log(mass) - jnp.log(jnp.sum(jnp.where(on, mass, 0.0)))
-    return Whitened(second, spanned, shift, alive), jnp.where(on, log_mass, -jnp.inf)
+    return (
+        Whitened(second, spanned, jnp.zeros_like(shift), alive),
+        jnp.where(alive[:, None], shift, 0.0),
+        jnp.where(on, log_mass, -jnp.inf),
+    )
 
 
 def door(where: str, prior: Prior, mixture: GMM) -> Prior:
@@ -160,7 +161,7 @@ def default_prior(
 
     m is the mean of the data, κ = 0.01, ν = d + 2, and the inverse-Wishart's scale is the
     covariance of the data over k^(2/d): k such clusters fill the volume of the data.
-    The weights have none (α = 1). A share 1e-6 of the variances (10 d eps, if that is more) keeps
+    The weights have none (α = 1). A share 1e-6 of the variances (100 d eps, if that is more) keeps
     the covariance of collinear data, or of fewer rows than columns, positive definite.
 
     Args:
@@ -198,6 +199,6 @@ def _moments_of(
     unit = jnp.sqrt(variance)
     z = (x - mean[None]) / unit[None]
     correlation = (z * (weight / jnp.sum(weight))[:, None]).T @ z
-    share = max(1e-6, 10 * x.shape[1] * float(jnp.finfo(x.dtype).eps))  # what Cholesky needs
+    share = max(1e-6, 100 * x.shape[1] * float(jnp.finfo(x.dtype).eps))  # what Cholesky needs
     correlation += share * jnp.eye(x.shape[1], dtype=x.dtype)
     return mean, unit[:, None] * jnp.linalg.cholesky(correlation)
