@@ -27,16 +27,34 @@ def holds(condition: Callable[[], ArrayLike]) -> bool:
         return bool(jnp.all(condition()))
 
 
+def _why_no_numbers(x: Any) -> str:
+    """Returns what stands in the way of making `x` an array of numbers, if it is a usual case."""
+    if hasattr(x, "toarray"):
+        return "sparse; x.toarray() makes it dense"
+    if hasattr(x, "mask") and hasattr(x, "filled"):
+        return "masked; drop or impute the masked cells, x.filled(value) gives plain numbers"
+    if hasattr(x, "columns") and hasattr(x, "dtypes"):
+        other = [
+            str(name)
+            for name, dtype in zip(x.columns, x.dtypes, strict=True)
+            if getattr(dtype, "kind", "O") not in "biuf"
+        ]
+        return f"no numbers in column {', '.join(other)}" if other else "fill its missing values"
+    if getattr(getattr(x, "dtype", None), "kind", "f") not in "biufc":
+        return f"dtype {x.dtype}; x.astype(float) converts what can be converted"
+    return ""
+
+
 def floating(where: str, name: str, x: Any) -> Array:
     """Returns `x` as a JAX array; raises TypeError unless it holds floating-point numbers."""
     if not getattr(getattr(x, "dtype", None), "isnative", True):
         x = x.astype(x.dtype.newbyteorder("="))  # JAX takes no foreign byte order
     try:
         array = jnp.asarray(x)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # the last from frameworks' own arrays
         raise TypeError(
             f"{where}: {name} must be an array of floating-point numbers, "
-            f"got {type(x).__name__} ({str(error).splitlines()[0]})"
+            f"got {type(x).__name__} ({_why_no_numbers(x) or str(error).splitlines()[0]})"
         ) from None
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(

@@ -183,21 +183,20 @@ def _fit(
     )
     end = jax.lax.while_loop(unfinished, advance, start)
     least = jnp.maximum(ridges, jnp.finfo(x.dtype).eps * variance)
-    # A step that failed is proposed again: that is who broke, or else who is weak.
-    bad = jnp.where(
-        end.failed == Status.CONVERGED,
-        degenerate(end.mixture, end.total.counts, least),
-        not_finite(end.mixture) | not_finite(end.candidate),
-    )
+    # A step that failed is what would be looked at next: it tells who is to blame.
+    failed, broken = end.failed != Status.CONVERGED, end.failed == Status.NOT_FINITE
+    looked = jax.tree.map(lambda a, b: jnp.where(failed, a, b), end.candidate, end.mixture)
+    bad = jnp.where(broken, not_finite(looked), degenerate(looked, end.total.counts, least))
     change = jnp.abs(end.gain)
     status = jnp.select(
         [
-            end.failed != Status.CONVERGED,
+            broken,
             jnp.any(bad & on),
+            failed,
             change < tol,
             change <= rounding(end.objective),
         ],
-        [end.failed, Status.DEGENERATE, Status.CONVERGED, Status.STALLED],
+        [Status.NOT_FINITE, Status.DEGENERATE, Status.LOWERED, Status.CONVERGED, Status.STALLED],
         Status.OUT_OF_STEPS,
     ).astype(jnp.int32)
     return Fit(

@@ -81,6 +81,7 @@ def door(where: str, mixture: GMM, x: Data) -> Array:
     means = checks.floating(where, "mixture.means", mixture.means)
     checks.shape(where, "mixture.means", means, (None, None))
     checks.shape(where, "mixture.log_weights", mixture.log_weights, means.shape[:1])
+    checks.instance(where, "mixture.cov", mixture.cov, Covariances)
     rows = checks.data(where, "x", x, means.shape[1])
     checks.same_dtype(where, "x", rows, "the mixture", means.dtype)
     return rows

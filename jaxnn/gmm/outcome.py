@@ -27,8 +27,8 @@ class Status(IntEnum):
     OUT_OF_STEPS: it still changed.
     DEGENERATE: some component has no rows, is as narrow as the ridge (or as the dtype can tell
         beside the spread of the data), or equals another; then k is in effect smaller.
-    LOWERED: EM without ridge lowered its objective by more than rounding should, as it may where
-        covariances are all but singular, or where there is a bug; the step was not taken.
+    LOWERED: EM without ridge lowered its objective by more than rounding should, and no component
+        is to blame, which tells of a bug; the step was not taken.
     NOT_FINITE: the next mixture, or its likelihood, was NaN or infinite; the step was not taken.
     """
 
@@ -102,11 +102,16 @@ def narrow(mixture: GMM, least: Float[Array, " d"]) -> Bool[Array, " k"]:
 
 
 def repeated(mixture: GMM) -> Bool[Array, " k"]:
-    """Returns which components have the mean and the volume of an earlier one that is on."""
+    """Returns which components have the mean and the volume of an earlier one that is on.
+
+    Up to √eps standard deviations, and a share √eps of the volume: EM never parts them again.
+    """
+    eps = jnp.finfo(mixture.means.dtype).eps
     log_det = mixture.cov.log_det(mixture.means)
     on = mixture.log_weights > -jnp.inf
-    same = jnp.all(mixture.means[:, None, :] == mixture.means[None, :, :], axis=2)
-    same &= log_det[:, None] == log_det[None, :]
+    apart = mixture.cov.whitener(mixture.means)(mixture.means)  # [i, :, j] from i to j
+    same = jnp.sum(jnp.square(apart), axis=1) <= eps
+    same &= jnp.square(log_det[:, None] - log_det[None, :]) <= eps
     return jnp.any(jnp.tril(same & on[None, :], -1), axis=1)
 
 
@@ -152,7 +157,7 @@ def describe(fit: Fit) -> str:
         Status.DEGENERATE: f"degenerate after {steps} steps: {who}; use fewer components, a larger "
         "ridge or a prior, drop constant or collinear columns",
         Status.LOWERED: f"step {steps} would have lowered the objective by {-gain:.1e} nats per "
-        "sample, and was not taken: are covariances all but singular? use a ridge or a prior",
+        "sample, which EM cannot, and was not taken",
         Status.NOT_FINITE: f"not finite: step {steps} made {who} NaN or infinite, and the mixture "
         "before it is returned; use a ridge or a prior, or scale the data",
     }[status]

@@ -165,6 +165,7 @@ def test_batches_of_fits_equal_the_separate_ones(family):
     for i in range(3):
         alone = one(keys[i], tols[i])
         assert alone.steps == batch.steps[i]
+        assert alone.status == batch.status[i]
         np.testing.assert_allclose(alone.log_lik, batch.log_lik[i], rtol=1e-10)
         np.testing.assert_allclose(alone.mixture.means, batch.mixture.means[i], rtol=1e-8)
 

@@ -1,0 +1,87 @@
+"""Jumps: exact on geometric sequences, never lowering the likelihood, and fewer passes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnn import gmm
+from jaxnn.gmm.accelerate import bound, extrapolate
+
+K, D = 3, 2
+UNIT = jnp.array([0.5, 20.0])
+rng = np.random.default_rng(7)
+# Two Gaussians one standard deviation apart: EM needs hundreds of steps.
+SLOW = rng.normal(size=(200, D)) + np.repeat([[0.0, 0.0], [1.2, 0.5]], 100, axis=0)
+
+
+def iterate(family: str, error: float) -> gmm.GMM:
+    """A mixture at distance `error` from its limit, in the coordinates that jumps are made in."""
+    local = np.random.default_rng(1)
+    step = lambda *shape: local.normal(size=shape) + error * local.normal(size=shape)
+    means = step(K, D) * UNIT[None]
+    diagonal, below = jnp.exp(step(K, D)), step(K, D, D)
+    tril = (jnp.tril(below, -1) + diagonal[:, :, None] * jnp.eye(D)[None]) * UNIT[None, :, None]
+    cov = {
+        "full": gmm.Full(tril),
+        "tied": gmm.Tied(tril[0]),
+        "diag": gmm.Diag(jnp.exp(step(K, D))),
+        "spherical": gmm.Spherical(jnp.exp(step(K))),
+    }[family]
+    return gmm.GMM(jnp.log(jnp.array([0.5, 0.5, 0.0])), means, cov)
+
+
+@pytest.mark.parametrize("family", gmm.COVARIANCES)
+def test_jump_lands_on_the_limit_of_a_geometric_sequence(family):
+    """Closed form: errors e, λe, λ²e give α = 1 / (1 − λ), and a + 2αr + α²v = the limit."""
+    jump = jax.jit(extrapolate)
+    a, b, c = (iterate(family, e) for e in (1.0, 0.8, 0.64))
+    far, length = jump(a, b, c, UNIT, jnp.array(100.0))
+    np.testing.assert_allclose(length, 5, rtol=1e-9)
+    for found, limit in zip(*map(jax.tree.leaves, (far, iterate(family, 0.0))), strict=True):
+        np.testing.assert_allclose(found, limit, rtol=1e-7, atol=1e-9)
+    near, length = jump(a, b, c, UNIT, jnp.array(1.0))
+    assert length == 1
+    for found, last in zip(*map(jax.tree.leaves, (near, c)), strict=True):
+        np.testing.assert_allclose(found, last, rtol=1e-9, atol=1e-12)
+    assert jump(a, a, a, UNIT, jnp.array(4.0))[1] == 1
+
+
+def test_bound_grows_where_it_is_in_the_way_and_shrinks_after_a_bad_jump():
+    """jumped, accepted, length, longest -> next bound; by the rule in the docstring."""
+    for given, wanted in {
+        (True, True, 4.0, 4.0): 16,
+        (True, True, 3.0, 4.0): 4,
+        (True, False, 3.0, 16.0): 4,
+        (True, False, 3.0, 4.0): 2,
+        (False, True, 4.0, 4.0): 4,
+    }.items():
+        assert bound(*map(jnp.array, given)) == wanted
+
+
+def test_fewer_passes_and_never_a_lower_likelihood():
+    """The path, cut off after every number of passes, climbs; it ends where EM does or higher."""
+    start = gmm.init(jax.random.key(0), SLOW, 2)
+    most = jnp.arange(16).at[15].set(1200)
+
+    def cut(start, x):
+        options = {"ridge": 0.0, "tol": 1e-7, "accelerate": True}
+        return jax.vmap(lambda most: gmm.fit(start, x, max_steps=most, **options))(most)
+
+    path = cut(start, SLOW)
+    np.testing.assert_array_less(-1e-13, np.diff(path.objective))
+    fast = jax.tree.map(lambda leaf: leaf[-1], path)
+    plain = gmm.fit(start, SLOW, ridge=0.0, tol=1e-7, max_steps=5000)
+    assert plain.converged
+    assert fast.converged
+    assert fast.steps < plain.steps / 2
+    assert fast.log_lik > plain.log_lik - 1e-6
+    np.testing.assert_allclose(fast.log_lik, gmm.log_prob(fast.mixture, SLOW).mean(), rtol=1e-12)
+    # Other units: the same jumps.
+    scale = np.array([1e-4, 1e5])
+    moved = start._replace(
+        means=start.means * scale[None],
+        cov=gmm.Full(start.cov.scale_tril * scale[None, :, None]),
+    )
+    other = cut(moved, SLOW * scale)
+    np.testing.assert_allclose(other.log_lik + np.log(scale).sum(), path.log_lik, atol=1e-7)
