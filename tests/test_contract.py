@@ -38,6 +38,7 @@ def mixture(family: str, dtype=np.float64) -> gmm.GMM:
 
 MIX = mixture("full")
 MOMENTS = gmm.e_step(MIX, X, W)
+PRIOR = gmm.Prior(1.5, X[0], 0.3, 7.0, np.array([[1.2, 0.0], [0.4, 0.8]]))
 DENSITY = kde.fit(jnp.asarray(X), bandwidth=jnp.array([0.7, 0.9]), sample_weight=jnp.asarray(W))
 NET = mlp.init(KEY, (D, 4, K), activation="tanh", dtype=jnp.float64)
 BATCH = train.Batch(jnp.asarray(X), jnp.asarray(Y), jnp.asarray(W))
@@ -98,9 +99,15 @@ ROWS = {
     "gmm.aic": Row(gmm.aic, (MIX, X, W), (0, 1, 2)),
     **{f"gmm.e_step {f}": Row(gmm.e_step, (mixture(f), X, W), (0, 1, 2)) for f in FAMILIES},
     "gmm.m_step": Row(gmm.m_step, (MIX, MOMENTS, 0.1), (0, 1, 2)),
+    "gmm.m_step prior": Row(lambda m, t, p: gmm.m_step(m, t, prior=p), (MIX, MOMENTS, PRIOR),
+                            (0, 1, 2)),
+    "gmm.log_prior": Row(gmm.log_prior, (MIX, PRIOR), (0, 1)),
+    "gmm.default_prior": Row(lambda x, w: gmm.default_prior(x, K, sample_weight=w), (X, W), (0, 1)),
     "gmm.init": Row(lambda x, w: gmm.init(KEY, x, K, sample_weight=w), (X, W)),
     "gmm.fit": Row(lambda m, x, w, r: gmm.fit(m, x, sample_weight=w, ridge=r, max_steps=2),
                    (MIX, X, W, 1e-3)),
+    "gmm.fit prior": Row(lambda m, x, p: gmm.fit(m, x, prior=p, max_steps=3, accelerate=True),
+                         (MIX, X, PRIOR)),
     "gmm.from_covariances": Row(lambda m, c: gmm.from_covariances(jnp.ones(1, m.dtype), m, c),
                                 (X[:1], np.eye(2)[None]), (0,)),
     "kde.fit": Row(lambda x, w: kde.fit(x, bandwidth=0.5, sample_weight=w), (X, W), (0, 1)),
@@ -193,6 +200,7 @@ ROWS = {
 
 # Public functions that are no functions of arrays: each has tests of its own.
 NO_ROW = {
+    "gmm.describe": "returns a sentence",
     "train.optimizer": "returns an optax transformation",
     "train.segment": "the compiled inside of train.fit",
     "sweep.grid": "makes the members, on the host",

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxnn import checks
@@ -54,7 +55,7 @@ _maximise = jax.jit(maximise)
 def m_step(
     mixture: GMM,
     total: Moments,
-    ridge: Scalar | Float[Array, " d"] = 0.0,
+    ridge: Scalar | Float[ArrayLike, " d"] = 0.0,
     *,
     prior: Prior | None = None,
 ) -> GMM:
@@ -81,7 +82,7 @@ def m_step(
     )
 
 
-def _per_feature(where: str, name: str, ridge: Scalar | Array, mixture: GMM) -> Float[Array, " d"]:
+def _per_feature(where: str, name: str, ridge: ArrayLike, mixture: GMM) -> Float[Array, " d"]:
     """Returns a checked number, or one per feature, as one per feature."""
     checks.non_negative(where, name, ridge)
     d = mixture.means.shape[1]
@@ -218,7 +219,7 @@ def fit(
     sample_weight: Weights | None = None,
     prior: Prior | None = None,
     ridge: Scalar = 1e-6,
-    ridge_absolute: Scalar | Float[Array, " d"] = 0.0,
+    ridge_absolute: Scalar | Float[ArrayLike, " d"] = 0.0,
     tol: Scalar = 1e-4,
     max_steps: int | Int[Array, ""] = 200,
     accelerate: bool = False,

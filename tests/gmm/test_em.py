@@ -104,6 +104,28 @@ def test_units_and_offsets_change_nothing(family):
     np.testing.assert_allclose(moved.log_lik + np.log(scale).sum(), plain.log_lik, atol=1e-6)
 
 
+def test_float32_holds_its_fit_in_any_units_and_offsets(family):
+    """Oracle: the float64 fit of the same rows, rounded as float32 holds them; as far as that."""
+    scale, offset = np.array([1e-6, 1.0, 1e6, 1.0]), np.array([0.0, 1e4, 0.0, -1e4])
+    scale = np.full(4, 1e6) if family == "spherical" else scale
+    x = ((X + offset) * scale).astype(np.float32)
+    start = STARTS[family]
+    by = {"full": scale[None, :, None], "tied": scale[:, None], "diag": scale[None],
+          "spherical": scale[:3]}[family]  # fmt: skip
+    moved = gmm.GMM(
+        start.log_weights,
+        (start.means + offset[None]) * scale[None],
+        jax.tree.map(lambda leaf: leaf * by, start.cov),
+    )
+    single, double = (
+        gmm.fit(jax.tree.map(lambda leaf, t=t: leaf.astype(t), moved), x.astype(t), max_steps=5)
+        for t in (np.float32, np.float64)
+    )
+    np.testing.assert_allclose(single.log_lik, double.log_lik, atol=2e-3)
+    error = np.asarray(single.mixture.means, np.float64) - np.asarray(double.mixture.means)
+    assert np.abs(error / scale).max() < 5e-3
+
+
 # All of one shape, so that one compilation serves them.
 HARD = {
     "D1 identical rows": np.ones((150, 3)),
@@ -148,6 +170,12 @@ def test_ridge_is_a_share_of_the_variance():
     np.testing.assert_allclose(
         fit.mixture.cov.covariances(fit.mixture.means)[0], cov + 0.1 * np.diag(np.diag(cov)),
         rtol=1e-10,
+    )  # fmt: skip
+    given = np.array([0.5, 0.0, 1.0, 2.0])
+    both = gmm.fit(gmm.init(KEY, X, 1), X, ridge=0.1, ridge_absolute=given, max_steps=1, tol=0.0)
+    np.testing.assert_allclose(
+        both.mixture.cov.covariances(both.mixture.means)[0],
+        cov + 0.1 * np.diag(np.diag(cov)) + np.diag(given), rtol=1e-10,
     )  # fmt: skip
     start = gmm.init(KEY, X, 1)
     absolute = gmm.m_step(start, gmm.e_step(start, X), ridge=0.5)
