@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxnn import gmm
+from jaxnn.gmm import em
 from jaxnn.gmm.accelerate import bound, extrapolate
 
 K, D = 3, 2
@@ -85,3 +86,20 @@ def test_fewer_passes_and_never_a_lower_likelihood():
     )
     other = cut(moved, SLOW * scale)
     np.testing.assert_allclose(other.log_lik + np.log(scale).sum(), path.log_lik, atol=1e-7)
+
+
+def test_a_bad_jump_is_not_taken(monkeypatch):
+    """Every second pass is a planted jump, to nowhere; oracle: plain EM of half as many steps."""
+
+    def nowhere(a, b, c, unit, longest):
+        return c._replace(means=c.means + 3), jnp.array(2.0)
+
+    monkeypatch.setattr(em.squarem, "extrapolate", nowhere)
+    jumpy = jax.jit(lambda *given: em._fit.__wrapped__(*given, accelerate=True))
+    start = gmm.init(jax.random.key(0), SLOW, 2)
+    zero = jnp.array(0.0)
+    x, ones, ridge = jnp.asarray(SLOW), jnp.ones(len(SLOW)), jnp.zeros(D)
+    fit = jumpy(start, x, ones, None, zero, ridge, zero, jnp.array(8))
+    plain = gmm.fit(start, SLOW, ridge=0.0, tol=0.0, max_steps=4)
+    np.testing.assert_allclose(fit.mixture.means, plain.mixture.means, rtol=1e-12)
+    np.testing.assert_allclose(fit.gain, plain.gain, rtol=1e-6)
