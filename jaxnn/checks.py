@@ -195,15 +195,17 @@ def in_table(where: str, name: str, choice: Any, table: Iterable[str]) -> None:
     raise ValueError(f"{where}: unknown {name} {choice!r}{guess}; choose from {', '.join(names)}")
 
 
-def labels(where: str, name: str, y: ArrayLike, n: int, n_classes: int) -> Array:
-    """Returns `y` as n class labels, whole numbers in [0, n_classes)."""
+def labels(
+    where: str, name: str, y: ArrayLike, n: int, n_classes: int, least: int = 0
+) -> Array:
+    """Returns `y` as n class labels, whole numbers in [least, n_classes)."""
     array = jnp.asarray(y)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"{where}: {name} must hold whole numbers, got {array.dtype}")
     shape(where, name, array, (n,))
-    if concrete(array) and not holds(lambda: (array >= 0) & (array < n_classes)):
+    if concrete(array) and not holds(lambda: (array >= least) & (array < n_classes)):
         raise ValueError(
-            f"{where}: {name} must lie in [0, {n_classes}), "
+            f"{where}: {name} must lie in [{least}, {n_classes}), "
             f"got values from {min(array.tolist())} to {max(array.tolist())}"
         )
     return array

@@ -1,16 +1,15 @@
 """Gaussian mixtures: `init`, `fit`, `log_prob`, `sample` and what goes with them."""
 
 from jaxnn.gmm.covariances import COVARIANCES, Diag, Full, Spherical, Tied
+from jaxnn.gmm.criteria import aic, bic, icl, n_parameters
 from jaxnn.gmm.em import fit, m_step
 from jaxnn.gmm.family import Covariances
+from jaxnn.gmm.kmeans import KMeans, k_means
 from jaxnn.gmm.model import (
     GMM,
-    aic,
-    bic,
     from_covariances,
     log_joint,
     log_prob,
-    n_parameters,
     posterior,
     predict,
     sample,
@@ -18,7 +17,7 @@ from jaxnn.gmm.model import (
 from jaxnn.gmm.moments import Moments, e_step
 from jaxnn.gmm.outcome import Fit, Status, describe
 from jaxnn.gmm.priors import Prior, default_prior, log_prior
-from jaxnn.gmm.starts import STARTS, init
+from jaxnn.gmm.starts import STARTS, from_labels, init
 
 __all__ = [
     "COVARIANCES",
@@ -28,6 +27,7 @@ __all__ = [
     "Diag",
     "Fit",
     "Full",
+    "KMeans",
     "Moments",
     "Prior",
     "Spherical",
@@ -40,7 +40,10 @@ __all__ = [
     "e_step",
     "fit",
     "from_covariances",
+    "from_labels",
+    "icl",
     "init",
+    "k_means",
     "log_joint",
     "log_prior",
     "log_prob",

@@ -1,4 +1,4 @@
-"""Gaussian mixtures: density, posterior, samples and information criteria.
+"""Gaussian mixtures: density, posterior and samples.
 
 p(x) = Σ_k w_k N(x | m_k, Σ_k) (Bishop, 2006, eq. 9.7).  Shapes: n rows, d features, k components.
 Log-densities are nats.  A mixture is a pytree: a batch of mixtures has a leading axis on every
@@ -20,7 +20,7 @@ from jaxnn import checks
 from jaxnn.gmm.covariances import COVARIANCES
 from jaxnn.gmm.family import Covariances
 from jaxnn.linalg import map_rows, tile_rows
-from jaxnn.types import Data, Key, Weights
+from jaxnn.types import Data, Key
 
 
 class GMM(NamedTuple):
@@ -163,38 +163,3 @@ def sample(key: Key, mixture: GMM, n: int) -> Float[Array, "n d"]:
     checks.key("gmm.sample", key)
     checks.instance("gmm.sample", "mixture", mixture, GMM)
     return _sample(key, mixture, checks.count("gmm.sample", "n", n))
-
-
-def n_parameters(mixture: GMM) -> int | Array:
-    """Returns how many free numbers the components of positive weight have."""
-    d = mixture.means.shape[1]
-    k = jnp.sum(mixture.log_weights > -jnp.inf)
-    return mixture.cov.n_parameters(k, d) + k * d + k - 1
-
-
-def _deviance(
-    where: str, mixture: GMM, x: Data, sample_weight: Weights | None
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Returns minus twice the log-likelihood, and the number of rows."""
-    x = door(where, mixture, x)
-    n = x.shape[0]
-    if sample_weight is None:
-        weight = jnp.ones(n, x.dtype)
-    else:
-        weight = checks.weights(where, "sample_weight", sample_weight, n)
-    return -2 * jnp.sum(weight * _log_prob(mixture, x)), jnp.sum(weight)
-
-
-def bic(mixture: GMM, x: Data, sample_weight: Weights | None = None) -> Float[Array, ""]:
-    """Returns the Bayesian information criterion −2 log L + p log n: lower is better.
-
-    Source: Schwarz (1978); the sign is scikit-learn's.  An integer weight counts as repetition.
-    """
-    deviance, n = _deviance("gmm.bic", mixture, x, sample_weight)
-    return deviance + n_parameters(mixture) * jnp.log(n)
-
-
-def aic(mixture: GMM, x: Data, sample_weight: Weights | None = None) -> Float[Array, ""]:
-    """Returns Akaike's information criterion −2 log L + 2p (Akaike, 1974): lower is better."""
-    deviance, _ = _deviance("gmm.aic", mixture, x, sample_weight)
-    return deviance + 2 * n_parameters(mixture)

@@ -1,74 +1,175 @@
-"""Where EM starts: seeds by k-means++ and friends, made into a mixture by one hard step.
+"""Where EM starts: a share of each row for each component, then one M-step.
 
-Seeds are looked for in standardised columns, so that a change of units changes nothing.
-Shapes: n samples, d features, k components.
+A start draws its seeds, may refine them, and says which share of a row goes to which component.
+It sees standardised columns, so that a change of units changes nothing; seeds know nothing of
+covariances, so one draw serves every family.  The first seeds are those of a smaller mixture, so
+one draw serves every number of components too.
+Shapes: n samples, d features, k components, c rows of a tile.
 """
 
-import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxnn import checks
 from jaxnn.gmm.covariances import COVARIANCES
 from jaxnn.gmm.em import maximise
-from jaxnn.gmm.model import GMM
-from jaxnn.gmm.moments import moments, row_weights
-from jaxnn.linalg import mean_and_variance, square_distances
+from jaxnn.gmm.kmeans import BATCH, BATCH_STEPS, LARGE, lloyd, mini_batches, nearest, seeds
+from jaxnn.gmm.model import GMM, joint_rows, tile_of
+from jaxnn.gmm.moments import Moments, row_weights
+from jaxnn.linalg import fold_rows, mean_and_variance
 from jaxnn.types import Data, Key, Weights
 
-# key, rows, weights, k -> k seeds
-Start = Callable[[Key, Float[Array, "n d"], Float[Array, " n"], int], Float[Array, "k d"]]
+Seeds = Any  # what a start draws: k rows, a key
+Active = Bool[Array, " k"]
+Shares = Callable[[Float[Array, "c d"], Int[Array, " c"]], Float[Array, "c k"]]
 
 # The start's ridge, as a share of the variance of the data: a seed that owns a single row must
 # begin wide enough to take others in.
 START_RIDGE = 1e-2
+LLOYD_STEPS, LLOYD_TOL = 100, 1e-4
 
 
-def _draw_rows(key: Key, mass: Float[Array, " n"], shape: tuple[int, ...]) -> Int[Array, "*shape"]:
-    """Returns row numbers drawn in proportion to `mass`."""
-    total = jnp.cumsum(mass)
-    u = jax.random.uniform(key, shape, mass.dtype) * total[-1]
-    return jnp.minimum(jnp.searchsorted(total, u, side="right"), mass.shape[0] - 1)
+class Start(NamedTuple):
+    """One way to start; `x` is standardised, and shares are zero where not `active`.
 
-
-def k_means_plus_plus(
-    key: Key, x: Float[Array, "n d"], weight: Float[Array, " n"], k: int
-) -> Float[Array, "k d"]:
-    """Returns seeds far from one another: greedy k-means++ (Arthur and Vassilvitskii, 2007).
-
-    Each seed is the best of 2 + log k candidates drawn in proportion to the squared distance from
-    the seeds so far. The first j seeds are what a call with k = j would have chosen.
+    `draw(key, x, weight, k)` the seeds; `refine(key, seeds, x, weight, active)` better ones;
+    `share(seeds, rows, number, active)` the share of each row for each component, with `number`
+    the place of the rows in the data.
     """
-    key_first, key_rest = jax.random.split(key)
-    trials = 2 + int(math.log(k))
-    first = x[_draw_rows(key_first, weight, ())]
-    seeds = jnp.zeros((k, x.shape[1]), x.dtype).at[0].set(first)
 
-    def add(i: Int[Array, ""], state: tuple[Array, Array]) -> tuple[Array, Array]:
-        seeds, nearest = state
-        rows = _draw_rows(jax.random.fold_in(key_rest, i), weight * nearest, (trials,))
-        candidates = x[rows]
-        distances = jnp.minimum(nearest[:, None], square_distances(x, candidates))
-        best = jnp.argmin(weight @ distances)
-        return seeds.at[i].set(candidates[best]), distances[:, best]
-
-    nearest = square_distances(x, first[None, :])[:, 0]
-    return jax.lax.fori_loop(1, k, add, (seeds, nearest))[0]
+    draw: Callable[[Key, Array, Array, int], Seeds]
+    refine: Callable[[Key, Seeds, Array, Array, Active], Seeds]
+    share: Callable[[Seeds, Array, Int[Array, " c"], Active], Float[Array, "c k"]]
 
 
 def random_points(
     key: Key, x: Float[Array, "n d"], weight: Float[Array, " n"], k: int
 ) -> Float[Array, "k d"]:
     """Returns k different rows drawn at random, in proportion to their weights."""
-    rows = jax.random.choice(key, x.shape[0], (k,), replace=False, p=weight / jnp.sum(weight))
-    return x[rows]
+    return x[jax.random.choice(key, x.shape[0], (k,), replace=False, p=weight / jnp.sum(weight))]
 
 
-STARTS: dict[str, Start] = {"k-means++": k_means_plus_plus, "random points": random_points}
+def _as_drawn(key: Key, seeds: Seeds, x: Array, weight: Array, active: Active) -> Seeds:
+    return seeds
+
+
+def _by_k_means(
+    key: Key, seeds: Float[Array, "k d"], x: Array, weight: Array, active: Active
+) -> Float[Array, "k d"]:
+    """Returns centres from Lloyd's steps, or from mini-batches where there are many rows."""
+    if x.shape[0] > LARGE:
+        return mini_batches(key, seeds, active, x, weight, BATCH, BATCH_STEPS)
+    return lloyd(seeds, active, x, weight, jnp.asarray(LLOYD_TOL, x.dtype), LLOYD_STEPS)[0]
+
+
+def _to_nearest(
+    seeds: Float[Array, "k d"], rows: Array, number: Int[Array, " c"], active: Active
+) -> Float[Array, "c k"]:
+    return jax.nn.one_hot(nearest(seeds, active, rows)[0], seeds.shape[0], dtype=rows.dtype)
+
+
+def _dirichlet(
+    key: Key, rows: Array, number: Int[Array, " c"], active: Active
+) -> Float[Array, "c k"]:
+    """Returns shares uniform on the simplex, each row's from a key of its own: none is kept."""
+    draw = lambda i: jax.random.exponential(jax.random.fold_in(key, i), active.shape, rows.dtype)
+    gamma = jnp.where(active[None, :], jax.vmap(draw)(number), 0.0)
+    return gamma / jnp.sum(gamma, axis=1, keepdims=True)
+
+
+STARTS: dict[str, Start] = {
+    "k-means++": Start(seeds, _as_drawn, _to_nearest),
+    "k-means": Start(seeds, _by_k_means, _to_nearest),
+    "random points": Start(random_points, _as_drawn, _to_nearest),
+    "random responsibilities": Start(lambda key, x, weight, k: key, _as_drawn, _dirichlet),
+}
+
+
+def _shared_moments(
+    mixture: GMM, x: Float[Array, "n d"], weight: Float[Array, " n"], share: Shares
+) -> Moments:
+    """Returns the moments of rows whose responsibilities are given by `share`."""
+    joint_of = joint_rows(mixture)
+
+    def of_tile(rows: Array, w: Float[Array, " c"], number: Int[Array, " c"]) -> Moments:
+        y, _ = joint_of(rows)
+        resp = (share(rows, number) * w[:, None]).T
+        return Moments(
+            counts=jnp.sum(resp, axis=1),
+            first=jnp.sum(y * resp[:, None, :], axis=2),
+            second=mixture.cov.second(y, resp),
+            log_lik=jnp.zeros((), x.dtype),
+        )
+
+    def step(total: Moments, tile: tuple[Array, ...], fresh: Bool[Array, " c"]) -> Moments:
+        rows, w, number = tile
+        return jax.tree.map(jnp.add, total, of_tile(rows, w * fresh, number))
+
+    rows = (x, weight, jnp.arange(x.shape[0]))
+    zero = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+        jax.eval_shape(of_tile, *(a[:1] for a in rows)),
+    )
+    return fold_rows(step, zero, rows, tile_of(mixture, x.shape[0]))
+
+
+def from_shares(
+    family: str, x: Float[Array, "n d"], weight: Float[Array, " n"], share: Shares, k: int,
+    unit: tuple[Float[Array, " d"], Float[Array, " d"]],
+) -> GMM:  # fmt: skip
+    """Returns one M-step from the given shares; `unit` is the mean and variance of the data.
+
+    A component without rows has weight zero, and the mean and variance of all rows.
+    """
+    mean, variance = unit
+    even = GMM(
+        log_weights=jnp.full(k, -jnp.log(jnp.asarray(k, x.dtype))),
+        means=jnp.broadcast_to(mean, (k, *mean.shape)),
+        cov=COVARIANCES[family].from_variances(variance, k),
+    )
+    return maximise(even, _shared_moments(even, x, weight, share), START_RIDGE * variance)
+
+
+def from_seeds(
+    seeds: Seeds, x: Float[Array, "n d"], weight: Float[Array, " n"], active: Int[Array, ""],
+    k: int, family: str, start: str,
+) -> GMM:  # fmt: skip
+    """Returns the mixture that `start` makes of its seeds, with `active` components in use."""
+    mean, variance = mean_and_variance(x, weight)
+    scale = jnp.sqrt(variance)
+    use = jnp.arange(k) < active
+
+    def share(rows: Array, number: Int[Array, " c"]) -> Float[Array, "c k"]:
+        return STARTS[start].share(seeds, (rows - mean[None]) / scale[None], number, use)
+
+    return from_shares(family, x, weight, share, k, (mean, variance))
+
+
+def draw_seeds(
+    keys: Key, x: Float[Array, "n d"], weight: Float[Array, " n"], active: Int[Array, " m"],
+    k: int, start: str, each: Callable[[Callable[[Any], Any], Any], Any],
+) -> Seeds:  # fmt: skip
+    """Returns seeds of each key for each of the m numbers of components: leading axes m, keys.
+
+    One draw for a key serves all numbers of components. `each(f, members)` maps over members.
+    """
+    mean, variance = mean_and_variance(x, weight)
+    z = (x - mean[None]) / jnp.sqrt(variance)[None]
+    rule = STARTS[start]
+
+    def of_key(key: Key) -> Seeds:
+        key_draw, key_refine = jax.random.split(key)
+        drawn = rule.draw(key_draw, z, weight, k)
+        refined = lambda j: rule.refine(key_refine, drawn, z, weight, jnp.arange(k) < j)
+        return each(refined, active)
+
+    return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), each(of_key, keys))
 
 
 @partial(jax.jit, static_argnames=("k", "family", "start"))
@@ -81,15 +182,11 @@ def _init(
     family: str,
     start: str,
 ) -> GMM:
-    mean, variance = mean_and_variance(x, weight)
-    scale = jnp.sqrt(variance)
-    seeds = STARTS[start](key, (x - mean[None]) / scale[None], weight, k)
-    rough = GMM(
-        log_weights=jnp.where(jnp.arange(k) < active, -jnp.log(active.astype(x.dtype)), -jnp.inf),
-        means=seeds * scale[None] + mean[None],
-        cov=COVARIANCES[family].from_variances(variance, k),
+    one = jax.tree.map(lambda a: a[None], (key, active))
+    seeds = draw_seeds(one[0], x, weight, one[1], k, start, lambda f, members: jax.vmap(f)(members))
+    return from_seeds(
+        jax.tree.map(lambda a: a[0, 0], seeds), x, weight, active, k, family, start
     )
-    return maximise(rough, moments(rough, x, weight, hard=True), START_RIDGE * variance)
 
 
 def init(
@@ -109,20 +206,22 @@ def init(
         x: rows of shape (n, d).
         n_components: k, from 1 to n.
         family: a name in `COVARIANCES`.
-        start: a name in `STARTS`.
+        start: a name in `STARTS`. "k-means++" spreads the seeds, "k-means" moves them to the
+            centres of their rows (by mini-batches beyond 131,072 rows), "random points" takes
+            any rows, "random responsibilities" gives each row random shares of all components.
         sample_weight: shape (n,).
         active: how many of the components to use, a traced number; the others have weight zero
             and stay empty. One compiled program thus serves every k up to `n_components`.
+
+    Columns are standardised before distances are taken. Where there are fewer distinct rows than
+    components, those that own no row have weight zero.
 
     Raises:
         TypeError, ValueError: bad rows, weights or key; k < 1 or k > n; an unknown name.
     """
     where = "gmm.init"
     checks.key(where, key)
-    x = checks.data(where, "x", x)
-    checks.precise(where, "x", x)
-    n = x.shape[0]
-    k = checks.count(where, "n_components", n_components, most=n)
+    x, k = rows_and_count(where, x, n_components)
     checks.in_table(where, "family", family, COVARIANCES)
     checks.in_table(where, "start", start, STARTS)
     weight = row_weights(where, x, sample_weight)
@@ -131,3 +230,56 @@ def init(
     elif checks.concrete(active):
         active = checks.count(where, "active", active, most=k)
     return _init(key, x, weight, jnp.asarray(active), k, family, start)
+
+
+def rows_and_count(where: str, x: Data, n_components: int) -> tuple[Float[Array, "n d"], int]:
+    """Returns the checked rows and the checked number of components."""
+    x = checks.data(where, "x", x)
+    checks.precise(where, "x", x)
+    return x, checks.count(where, "n_components", n_components, most=x.shape[0])
+
+
+@partial(jax.jit, static_argnames=("k", "family"))
+def _from_labels(
+    labels: Int[Array, " n"], x: Float[Array, "n d"], weight: Float[Array, " n"], k: int,
+    family: str,
+) -> GMM:  # fmt: skip
+    share = lambda rows, number: jax.nn.one_hot(labels[number], k, dtype=x.dtype)
+    unit = mean_and_variance(x, weight)
+    return from_shares(family, x, jnp.where(labels >= 0, weight, 0.0), share, k, unit)
+
+
+def from_labels(
+    labels: Int[ArrayLike, " n"],
+    x: Data,
+    n_components: int,
+    *,
+    family: str = "full",
+    sample_weight: Weights | None = None,
+) -> GMM:
+    """Returns the mixture of labelled rows: a start for EM where some answers are known.
+
+    Args:
+        labels: shape (n,), whole numbers from 0 to k − 1, or −1 where unknown: those rows take
+            no part, and EM will place them.
+        x: rows of shape (n, d).
+        n_components: k, from 1 to n. A component that no label names has weight zero.
+        family: a name in `COVARIANCES`.
+        sample_weight: shape (n,).
+
+    One hundredth of the variance of each column of `x` is added to the variances of the classes,
+    so that a class of one row has a covariance.
+
+    Raises:
+        TypeError, ValueError: labels out of range, or none known; bad rows or weights; an unknown
+            family.
+    """
+    where = "gmm.from_labels"
+    x, k = rows_and_count(where, x, n_components)
+    checks.in_table(where, "family", family, COVARIANCES)
+    labels = checks.labels(where, "labels", labels, x.shape[0], k, least=-1)
+    weight = row_weights(where, x, sample_weight)
+    if checks.concrete(labels) and checks.concrete(weight):
+        if checks.holds(lambda: (labels < 0) | (weight == 0)):
+            raise ValueError(f"{where}: labels must name a component for some row that counts")
+    return _from_labels(labels, x, weight, k, family)
