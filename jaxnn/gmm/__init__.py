@@ -1,5 +1,6 @@
 """Gaussian mixtures: `init`, `fit`, `log_prob`, `sample` and what goes with them."""
 
+from jaxnn.gmm.batch import fit_many
 from jaxnn.gmm.covariances import COVARIANCES, Diag, Full, Spherical, Tied
 from jaxnn.gmm.criteria import aic, bic, icl, n_parameters
 from jaxnn.gmm.em import fit, m_step
@@ -17,12 +18,15 @@ from jaxnn.gmm.model import (
 from jaxnn.gmm.moments import Moments, e_step
 from jaxnn.gmm.outcome import Fit, Status, describe
 from jaxnn.gmm.priors import Prior, default_prior, log_prior
+from jaxnn.gmm.restarts import BestFit, fit_best
+from jaxnn.gmm.selection import Selection, Table, select
 from jaxnn.gmm.starts import STARTS, from_labels, init
 
 __all__ = [
     "COVARIANCES",
     "GMM",
     "STARTS",
+    "BestFit",
     "Covariances",
     "Diag",
     "Fit",
@@ -30,8 +34,10 @@ __all__ = [
     "KMeans",
     "Moments",
     "Prior",
+    "Selection",
     "Spherical",
     "Status",
+    "Table",
     "Tied",
     "aic",
     "bic",
@@ -39,6 +45,8 @@ __all__ = [
     "describe",
     "e_step",
     "fit",
+    "fit_best",
+    "fit_many",
     "from_covariances",
     "from_labels",
     "icl",
@@ -52,4 +60,5 @@ __all__ = [
     "posterior",
     "predict",
     "sample",
+    "select",
 ]

@@ -38,13 +38,18 @@ class KMeans(NamedTuple):
     converged: Bool[Array, ""]
 
 
-def draw_rows(
-    key: Key, mass: Float[Array, " n"], shape: tuple[int, ...]
-) -> Int[Array, "*shape"]:
-    """Returns row numbers drawn in proportion to `mass`, with replacement."""
+def rows_at(u: Float[Array, "*shape"], mass: Float[Array, " n"]) -> Int[Array, "*shape"]:
+    """Returns the rows at which a share `u` of all `mass` is passed.
+
+    For uniform `u` these are rows drawn in proportion to `mass`, with replacement.
+    """
     total = jnp.cumsum(mass)
-    u = jax.random.uniform(key, shape, mass.dtype) * total[-1]
-    return jnp.minimum(jnp.searchsorted(total, u, side="right"), mass.shape[0] - 1)
+    return jnp.minimum(jnp.searchsorted(total, u * total[-1], side="right"), mass.shape[0] - 1)
+
+
+def draw_rows(key: Key, mass: Float[Array, " n"], size: int) -> Int[Array, " size"]:
+    """Returns row numbers drawn in proportion to `mass`, with replacement."""
+    return rows_at(jax.random.uniform(key, (size,), mass.dtype), mass)
 
 
 def k_means_plus_plus(
@@ -56,9 +61,9 @@ def k_means_plus_plus(
     the seeds so far. The first j seeds are what another call with as many candidates would have
     chosen for k = j.
     """
-    key_first, key_rest = jax.random.split(key)
     trials = 2 + int(math.log(k))
-    first = x[draw_rows(key_first, weight, ())]
+    u = jax.random.uniform(key, (k, trials), x.dtype)  # row i places seed i
+    first = x[rows_at(u[0, 0], weight)]
     seeds = jnp.zeros((k, x.shape[1]), x.dtype).at[0].set(first)
     size = tile_rows(x.shape[0], trials)
 
@@ -74,8 +79,7 @@ def k_means_plus_plus(
 
     def add(i: Int[Array, ""], state: tuple[Array, Array]) -> tuple[Array, Array]:
         seeds, nearest = state
-        rows = draw_rows(jax.random.fold_in(key_rest, i), weight * nearest, (trials,))
-        candidates = x[rows]
+        candidates = x[rows_at(u[i], weight * nearest)]
         seed = candidates[jnp.argmin(left(candidates, nearest))]
         nearest = jnp.minimum(nearest, square_distances(x, seed[None, :])[:, 0])
         return seeds.at[i].set(seed), nearest
@@ -156,7 +160,8 @@ def mini_batches(
 
     def step(i: Int[Array, ""], state: tuple[Array, Array]) -> tuple[Array, Array]:
         centres, seen = state
-        rows = x[draw_rows(jax.random.fold_in(key, i), weight, (size,))]
+        # Key number 0 draws the sample for the seeds.
+        rows = x[draw_rows(jax.random.fold_in(key, i + 1), weight, size)]
         first, counts = _sums(centres, active, rows, jnp.ones(size, x.dtype))
         seen += counts
         return centres + first / jnp.where(seen > 0, seen, 1.0)[:, None], seen
@@ -170,8 +175,7 @@ def seeds(
     """Returns k-means++ seeds of all rows, or of a sample where there are more than `LARGE`."""
     if x.shape[0] <= LARGE:
         return k_means_plus_plus(key, x, weight, k)
-    key_sample, key = jax.random.split(key)
-    sample = x[draw_rows(key_sample, weight, (LARGE,))]
+    sample = x[draw_rows(jax.random.fold_in(key, 0), weight, LARGE)]
     return k_means_plus_plus(key, sample, jnp.ones(LARGE, x.dtype), k)
 
 
@@ -188,13 +192,12 @@ def _k_means(
     n = x.shape[0]
     mean, variance = mean_and_variance(x, weight)
     x = x - mean[None]  # so that sums carry no large offset
-    key_seeds, key_steps = jax.random.split(key)
-    centres, active = seeds(key_seeds, x, weight, k), jnp.ones(k, bool)
+    centres, active = seeds(key, x, weight, k), jnp.ones(k, bool)
     if size >= n:
         tol = tol * jnp.mean(variance)
         centres, move, steps = lloyd(centres, active, x, weight, tol, max_steps)
     else:
-        centres = mini_batches(key_steps, centres, active, x, weight, size, max_steps)
+        centres = mini_batches(key, centres, active, x, weight, size, max_steps)
         move, steps = jnp.full((), jnp.inf, x.dtype), max_steps.astype(jnp.int32)
     labels, distances = map_rows(
         lambda rows: nearest(centres, active, rows), x, tile_rows(n, k)

@@ -132,12 +132,12 @@ def _fit_family(
     return LAYOUTS[layout](candidate, (seeds, active))
 
 
-def without_unused(mixture: GMM) -> GMM:
+def without_unused(mixture: GMM, family: str) -> GMM:
     """Returns the mixture without its components of weight zero (it must be concrete)."""
     used = jnp.flatnonzero(mixture.log_weights > -jnp.inf)
     variances = jax.ShapeDtypeStruct(mixture.means.shape[1:], mixture.means.dtype)
     shapes = [
-        jax.eval_shape(partial(type(mixture.cov).from_variances, k=k), variances) for k in (1, 2)
+        jax.eval_shape(partial(COVARIANCES[family].from_variances, k=k), variances) for k in (1, 2)
     ]
 
     def take(leaf: Array, one: Any, two: Any) -> Array:
@@ -147,3 +147,168 @@ def without_unused(mixture: GMM) -> GMM:
 
     cov = jax.tree.map(take, mixture.cov, *shapes)
     return GMM(mixture.log_weights[used], mixture.means[used], cov)
+
+
+def _dealt(key: Key, weight: Float[Array, " n"], folds: int) -> Float[Array, "f n"]:
+    """Returns the weights of each fold's own rows; rows that count are dealt out evenly."""
+    order = jnp.argsort(jax.random.uniform(key, weight.shape) + (weight == 0))
+    fold = jnp.zeros(weight.shape, jnp.int32).at[order].set(jnp.arange(len(weight)) % folds)
+    return jnp.where(fold[None, :] == jnp.arange(folds)[:, None], weight[None, :], 0.0)
+
+
+def _table(
+    families: Sequence[str], sizes: Int[Array, " m"], found: dict[str, Candidates],
+    held_out: dict[str, Float[Array, " m"]], rows: Float[Array, ""],
+) -> Table:  # fmt: skip
+    columns: dict[str, list[Array]] = {name: [] for name in Table._fields if name != "family"}
+    for family in families:
+        fit, p, log_lik, entropy = found[family]
+        bic = p * jnp.log(rows) - 2 * log_lik
+        values = (sizes, p, log_lik, bic, 2 * p - 2 * log_lik, bic + 2 * entropy,
+                  held_out[family], fit.converged, fit.steps)  # fmt: skip
+        for column, value in zip(columns.values(), values, strict=True):
+            column.append(value)
+    names = tuple(family for family in families for _ in range(len(sizes)))
+    return Table(names, **{name: jnp.concatenate(parts) for name, parts in columns.items()})
+
+
+def _counts(where: str, n_components: Any, n: int) -> list[int]:
+    if not isinstance(n_components, Iterable) or isinstance(n_components, str):
+        raise TypeError(
+            f"{where}: n_components must be whole numbers such as range(1, 11), "
+            f"got {n_components!r}"
+        )
+    counts = [checks.count(where, "n_components", k, most=n) for k in n_components]
+    if not counts or len(set(counts)) < len(counts):
+        raise ValueError(f"{where}: n_components must be different numbers, at least one, "
+                         f"got {counts}")  # fmt: skip
+    return counts
+
+
+def _names(where: str, families: Iterable[str]) -> list[str]:
+    names = [families] if isinstance(families, str) else list(families)
+    for name in names:
+        checks.in_table(where, "family", name, COVARIANCES)
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"{where}: families must be different names, at least one, got {names}")
+    return names
+
+
+def select(
+    key: Key,
+    x: Data,
+    n_components: Iterable[int] = range(1, 11),
+    families: Iterable[str] = ("full", "tied", "diag", "spherical"),
+    *,
+    criterion: str = "bic",
+    start: str = "k-means",
+    n_starts: int = 10,
+    short_steps: int = 10,
+    n_continued: int | None = None,
+    folds: int | None = None,
+    sample_weight: Weights | None = None,
+    ridge: Scalar = 1e-6,
+    tol: Scalar = 1e-4,
+    max_steps: int = 200,
+    layout: str | None = None,
+) -> Selection:
+    """Fits every family with every number of components and returns the best by a criterion.
+
+    Args:
+        key: draws the starts and the folds.
+        x: rows of shape (n, d).
+        n_components: numbers of components, each from 1 to n.
+        families: names in `COVARIANCES`.
+        criterion: a name in `selection.CRITERIA`: "bic", "aic", "icl" or "held_out".
+        start: a name in `STARTS`. All families share their seeds.
+        n_starts: starts of each candidate; the best counts.
+        short_steps: as in `fit_best`.
+        n_continued: as in `fit_best`.
+        folds: also fit on all but one part of the rows, for each of so many parts, and report the
+            log-likelihood of the part left out; it takes as many times longer.
+        sample_weight: shape (n,); an integer weight is a repetition, zero an absence.
+        ridge: as in `fit`.
+        tol: as in `fit`.
+        max_steps: as in `fit`.
+        layout: as in `fit_best`.
+
+    The result has shapes that depend on values, so `x` cannot be traced: inside `jit` or `vmap`
+    use `fit_best`.
+
+    Raises:
+        TypeError, ValueError: bad rows, weights or key; no candidates; counts out of range; an
+            unknown name; a criterion that needs folds without any; no candidate that is finite.
+    """
+    where = "gmm.select"
+    checks.key(where, key)
+    if not checks.concrete(x) or not checks.concrete(sample_weight):
+        raise TypeError(f"{where}: x and sample_weight must not be traced; inside jit, vmap or "
+                        "grad use gmm.fit_best")  # fmt: skip
+    x = checks.data(where, "x", x)
+    checks.precise(where, "x", x)
+    counts = _counts(where, n_components, x.shape[0])
+    names = _names(where, families)
+    checks.in_table(where, "criterion", criterion, CRITERIA)
+    checks.in_table(where, "start", start, STARTS)
+    n_starts, n_continued = starts_and_continued(where, n_starts, n_continued)
+    weight = row_weights(where, x, sample_weight)
+    numbers = limits(where, x.dtype, ridge, tol, max_steps, short_steps)
+    if folds is not None:
+        folds = checks.count(where, "folds", folds, 2, int(jnp.sum(weight > 0)))
+    elif criterion == "held_out":
+        raise ValueError(f"{where}: criterion 'held_out' needs folds, got None")
+
+    key_starts, key_folds = jax.random.split(key)
+    active = jnp.asarray(counts)
+    held = [] if folds is None else list(_dealt(key_folds, weight, folds))
+    results = _fit_all(
+        jax.random.split(key_starts, n_starts), x, [(weight, weight)] +
+        [(weight - part, part) for part in held], active, numbers,
+        k=max(counts), families=names, start=start, n_continued=n_continued,
+        layout=layout_or_default(where, layout),
+    )  # fmt: skip
+    rows = jnp.sum(weight)
+    unseen = {name: sum(part[name].log_lik for part in results[1:]) / rows if held
+              else jnp.full(len(counts), jnp.nan, x.dtype) for name in names}  # fmt: skip
+    table = _table(names, active, results[0], unseen, rows)
+    score = CRITERIA[criterion] * getattr(table, criterion)
+    score = jnp.where(jnp.isfinite(score), score, -jnp.inf)
+    row = int(jnp.argmax(score))
+    if score[row] == -jnp.inf:
+        raise ValueError(f"{where}: no fit is finite; scale the columns or give a larger ridge")
+    fits = {name: results[0][name].fit for name in names}
+    winner = jax.tree.map(lambda a: a[row % len(counts)], fits[table.family[row]].mixture)
+    return Selection(without_unused(winner, table.family[row]), row, criterion, table, fits)
+
+
+def _fit_all(
+    keys: Key, x: Array, splits: list[tuple[Array, Array]], active: Array, numbers: Limits,
+    *, k: int, families: Sequence[str], start: str, n_continued: int, layout: str,
+) -> list[dict[str, Candidates]]:  # fmt: skip
+    """Returns the candidates of each family for each pair of weights to fit and to judge by.
+
+    Tracing stays in this thread, whose settings JAX would not find in others; compiling and
+    running, which leave Python, go side by side.
+    """
+    weight = splits[0][0]
+    draw = _draw.lower(keys, x, weight, active, k=k, start=start, layout=layout)
+    seeds = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), draw.out_info)
+    fit = [
+        _fit_family.lower(seeds, x, weight, weight, active, numbers, k=k, family=family,
+                          start=start, n_continued=n_continued, layout=layout)
+        for family in families
+    ]  # fmt: skip
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        draw, *fit = pool.map(lambda lowered: lowered.compile(), [draw, *fit])
+
+        def candidates(job: tuple[int, Any, tuple[Array, Array]]) -> Candidates:
+            program, seeds, (weight, judged) = job
+            return jax.block_until_ready(fit[program](seeds, x, weight, judged, active, numbers))
+
+        drawn = list(pool.map(lambda split: draw(keys, x, split[0], active), splits))
+        jobs = [(i, drawn[j], split) for j, split in enumerate(splits) for i in range(len(fit))]
+        done = list(pool.map(candidates, jobs))
+    return [
+        dict(zip(families, done[i : i + len(fit)], strict=True))
+        for i in range(0, len(done), len(fit))
+    ]

@@ -164,9 +164,8 @@ def draw_seeds(
     rule = STARTS[start]
 
     def of_key(key: Key) -> Seeds:
-        key_draw, key_refine = jax.random.split(key)
-        drawn = rule.draw(key_draw, z, weight, k)
-        refined = lambda j: rule.refine(key_refine, drawn, z, weight, jnp.arange(k) < j)
+        drawn = rule.draw(key, z, weight, k)
+        refined = lambda j: rule.refine(key, drawn, z, weight, jnp.arange(k) < j)
         return each(refined, active)
 
     return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), each(of_key, keys))

@@ -1,0 +1,195 @@
+"""One fit for each of many data sets, none of which waits for the slowest.
+
+Shapes: b data sets (members), n samples, d features.  A batch of mixtures has a leading axis on
+every leaf.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int
+
+from jaxnn import checks
+from jaxnn.gmm.em import Fit, fit
+from jaxnn.gmm.model import GMM
+from jaxnn.gmm.restarts import LAYOUTS, layout_or_default, resume, unfinished
+from jaxnn.types import Scalar
+
+SEGMENT = 16  # M-steps of the first segment under `vmap`; each further one is twice as long
+SHRINK = 4  # a batch shrinks to its next size when so few members are left: few sizes to compile
+CHUNKS = 4  # chunks for each core under `map`, so that the cores end together
+
+
+@partial(jax.jit, static_argnames="layout")
+def _run(
+    members: tuple[GMM, Array, Array, Array, Array], max_steps: Int[Array, ""], layout: str
+) -> Fit:
+    def one(member: tuple[GMM, Array, Array, Array, Array]) -> Fit:
+        mixture, x, weight, ridge, tol = member
+        return fit(mixture, x, sample_weight=weight, ridge=ridge, tol=tol, max_steps=max_steps)
+
+    return LAYOUTS[layout](one, members)
+
+
+@jax.jit
+def _continue(
+    fits: Fit, data: tuple[Array, Array, Array, Array], who: Int[Array, " m"],
+    max_steps: Int[Array, ""],
+) -> tuple[Fit, Array]:  # fmt: skip
+    """Returns all fits after those of the members `who` went on, and which of all want more."""
+    some = jax.tree.map(lambda a: a[who], (fits, data))
+
+    def one(state: Fit, member: tuple[Array, Array, Array, Array]) -> Fit:
+        x, weight, ridge, tol = member
+        return resume(state, x, weight, ridge, tol, max_steps)
+
+    fits = jax.tree.map(lambda a, new: a.at[who].set(new), fits, jax.vmap(one)(*some))
+    return fits, unfinished(fits, data[3])
+
+
+def _in_chunks(
+    members: tuple[GMM, Array, Array, Array, Array], max_steps: Int[Array, ""],
+    progress: Callable[[int], None] | None,
+) -> Fit:  # fmt: skip
+    """Runs members one after another, chunks of them side by side on the cores.
+
+    JAX traces in this thread, whose settings it would not find in others; the others only run.
+    """
+    b, cores = members[1].shape[0], os.cpu_count() or 1
+    size = -(-b // min(b, CHUNKS * cores))
+    starts = range(0, b, size)
+    # The last chunk reaches back rather than change its shape.
+    chunks = [
+        jax.tree.map(lambda a, i=min(i, b - size): a[i : i + size], members) for i in starts
+    ]
+    program = _run.lower(chunks[0], max_steps, "map").compile()
+    parts: list[Fit] = []
+    with ThreadPoolExecutor(cores) as pool:
+        results = pool.map(
+            lambda chunk: jax.block_until_ready(program(chunk, max_steps)), chunks
+        )
+        for i, part in zip(starts, results, strict=True):
+            skip = i - min(i, b - size)
+            parts.append(jax.tree.map(lambda a, skip=skip: a[skip:], part))
+            if progress is not None:
+                progress(size - skip)
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+
+
+def _in_segments(
+    members: tuple[GMM, Array, Array, Array, Array], max_steps: Int[Array, ""],
+    progress: Callable[[int], None] | None,
+) -> Fit:  # fmt: skip
+    """Runs all members at once, some steps at a time; those that have finished leave the batch."""
+    data = members[1:]
+    b, last = data[0].shape[0], int(max_steps)
+    size, steps, left = b, min(SEGMENT, last), b
+    fits = _run(members, jnp.asarray(steps), "vmap")
+    going = unfinished(fits, data[3])
+    while True:
+        who = [i for i, more in enumerate((going & (fits.steps < last)).tolist()) if more]
+        if progress is not None and len(who) < left:
+            progress(left - len(who))
+        left = len(who)
+        if not who:
+            return fits
+        while size > 1 and left <= -(-size // SHRINK):
+            size = -(-size // SHRINK)
+        steps = min(2 * steps + SEGMENT, last)
+        # The batch is filled up with its first member, which gives the same result twice.
+        who = jnp.asarray(who + [who[0]] * (size - left))
+        fits, going = _continue(fits, data, who, jnp.asarray(steps))
+
+
+def fit_many(
+    mixtures: GMM,
+    x: Float[ArrayLike, "b n d"],
+    *,
+    sample_weight: Float[ArrayLike, "b n"] | None = None,
+    ridge: Scalar | Float[ArrayLike, " b"] = 1e-6,
+    tol: Scalar | Float[ArrayLike, " b"] = 1e-4,
+    max_steps: int = 200,
+    layout: str | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Fit:
+    """Fits a mixture to each of many data sets: what `fit` gives one by one, but faster.
+
+    Under the layout "vmap" all members step together; those that have finished leave the batch,
+    which shrinks through a short list of sizes. Under "map" each runs alone, as many at a time as
+    there are cores. Inside `jit` or `vmap` use `jax.vmap` of `fit` or `jax.lax.map`.
+
+    Args:
+        mixtures: where to start, each leaf with a leading axis of members, as `vmap` of `init`
+            returns.
+        x: shape (b, n, d). Data sets of fewer rows are filled up with rows of weight zero.
+        sample_weight: shape (b, n).
+        ridge: as in `fit`; one number, or one for each member.
+        tol: as in `fit`; one number, or one for each member.
+        max_steps: the most M-steps of a member.
+        layout: a name in `restarts.LAYOUTS`; by default `map` on CPU and `vmap` elsewhere.
+        progress: called now and then with the number of members that have finished since; they
+            sum to b.
+
+    Returns:
+        A `Fit` with a leading axis of members on every leaf.
+
+    Raises:
+        TypeError, ValueError: traced or bad data, weights, mixtures or numbers.
+    """
+    where = "gmm.fit_many"
+    checks.instance(where, "mixtures", mixtures, GMM)
+    given = (*jax.tree.leaves(mixtures), x, sample_weight, ridge, tol)
+    if not all(checks.concrete(a) for a in given):
+        raise TypeError(f"{where}: arguments must not be traced; inside jit, vmap or grad use "
+                        "jax.vmap of gmm.fit, or jax.lax.map")  # fmt: skip
+    x = checks.floating(where, "x", x)
+    checks.shape(where, "x", x, (None, None, None))
+    if 0 in x.shape:
+        raise ValueError(f"{where}: x must not be empty, got shape {x.shape}")
+    checks.finite(where, "x", x)
+    b, n, d = x.shape
+    means = checks.floating(where, "mixtures.means", mixtures.means)
+    checks.shape(where, "mixtures.means", means, (b, None, d))
+    for leaf in jax.tree.leaves(mixtures):
+        checks.shape(where, "each leaf of mixtures", leaf, (b, *leaf.shape[1:]))
+    checks.same_dtype(where, "x", x, "the mixtures", means.dtype)
+    k = means.shape[1]
+    if k > n:
+        raise ValueError(f"{where}: x must have at least {k} rows for {k} components, got {n}")
+    members = (
+        mixtures, x, _member_weights(where, sample_weight, x),
+        _per_member(where, "ridge", ridge, x), _per_member(where, "tol", tol, x),
+    )  # fmt: skip
+    limit = jnp.asarray(checks.count(where, "max_steps", max_steps, least=0))
+    if layout_or_default(where, layout) == "map":
+        return _in_chunks(members, limit, progress)
+    return _in_segments(members, limit, progress)
+
+
+def _member_weights(
+    where: str, sample_weight: Float[ArrayLike, "b n"] | None, x: Float[Array, "b n d"]
+) -> Float[Array, "b n"]:
+    if sample_weight is None:
+        return jnp.ones(x.shape[:2], x.dtype)
+    weight = checks.floating(where, "sample_weight", sample_weight)
+    checks.shape(where, "sample_weight", weight, x.shape[:2])
+    checks.non_negative(where, "sample_weight", weight)
+    empty = jnp.all(weight == 0, axis=1).tolist()
+    if any(empty):
+        raise ValueError(f"{where}: sample_weight must not be zero everywhere, as for member "
+                         f"{empty.index(True)}")  # fmt: skip
+    return weight.astype(x.dtype)
+
+
+def _per_member(
+    where: str, name: str, number: Scalar | Float[ArrayLike, " b"], x: Float[Array, "b n d"]
+) -> Float[Array, " b"]:
+    checks.non_negative(where, name, number)
+    if jnp.ndim(number) > 0:
+        checks.shape(where, name, number, x.shape[:1])
+    return jnp.broadcast_to(jnp.asarray(number, x.dtype), x.shape[:1])
