@@ -102,7 +102,7 @@ def _sums(
     x: Float[Array, "n d"],
     weight: Float[Array, " n"],
 ) -> tuple[Float[Array, "k d"], Float[Array, " k"]]:
-    """Returns Σ w (x − centre) and Σ w over the rows nearest to each centre."""
+    """Returns Σ w x and Σ w over the rows nearest to each centre."""
     k = centres.shape[0]
 
     def step(
@@ -114,8 +114,7 @@ def _sums(
         return total[0] + member.T @ rows, total[1] + jnp.sum(member, axis=0)
 
     zero = (jnp.zeros_like(centres), jnp.zeros(k, x.dtype))
-    first, counts = fold_rows(step, zero, (x, weight), tile_rows(x.shape[0], k))
-    return first - counts[:, None] * centres, counts
+    return fold_rows(step, zero, (x, weight), tile_rows(x.shape[0], k))
 
 
 def lloyd(
@@ -137,8 +136,10 @@ def lloyd(
 
     def advance(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         first, counts = _sums(state[0], active, x, weight)
-        move = first / jnp.where(counts > 0, counts, 1.0)[:, None]
-        return state[0] + move, jnp.sum(jnp.square(move)), state[2] + 1
+        # Of the same rows the same mean to the last bit, so that it stops with a tolerance of zero.
+        means = first / jnp.where(counts > 0, counts, 1.0)[:, None]
+        centres = jnp.where(counts[:, None] > 0, means, state[0])
+        return centres, jnp.sum(jnp.square(centres - state[0])), state[2] + 1
 
     start = (centres, jnp.full((), jnp.inf, x.dtype), jnp.zeros((), jnp.int32))
     return jax.lax.while_loop(unfinished, advance, start)
@@ -164,7 +165,8 @@ def mini_batches(
         rows = x[draw_rows(jax.random.fold_in(key, i + 1), weight, size)]
         first, counts = _sums(centres, active, rows, jnp.ones(size, x.dtype))
         seen += counts
-        return centres + first / jnp.where(seen > 0, seen, 1.0)[:, None], seen
+        pull = first - counts[:, None] * centres
+        return centres + pull / jnp.where(seen > 0, seen, 1.0)[:, None], seen
 
     return jax.lax.fori_loop(0, steps, step, (centres, jnp.zeros(centres.shape[0], x.dtype)))[0]
 

@@ -75,7 +75,7 @@ class BestFit(NamedTuple):
     final: Float[Array, " c"]
 
 
-def unfinished(state: Fit, tol: Float[Array, ""]) -> Bool[Array, ""]:
+def unfinished(state: Fit, tol: Float[Array, "*batch"]) -> Bool[Array, "*batch"]:
     """Returns whether EM stopped for want of steps, not because a step gained too little."""
     return state.gain >= tol
 

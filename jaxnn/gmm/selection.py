@@ -99,7 +99,7 @@ class Candidates(NamedTuple):
 
 @partial(jax.jit, static_argnames=("k", "start", "layout"))
 def _draw(
-    keys: Key, x: Float[Array, "n d"], weight: Float[Array, " n"], active: Int[Array, " m"],
+    keys: Array, x: Float[Array, "n d"], weight: Float[Array, " n"], active: Int[Array, " m"],
     *, k: int, start: str, layout: str,
 ) -> Seeds:  # fmt: skip
     return draw_seeds(keys, x, weight, active, k, start, LAYOUTS[layout])
@@ -282,7 +282,7 @@ def select(
 
 
 def _fit_all(
-    keys: Key, x: Array, splits: list[tuple[Array, Array]], active: Array, numbers: Limits,
+    keys: Array, x: Array, splits: list[tuple[Array, Array]], active: Array, numbers: Limits,
     *, k: int, families: Sequence[str], start: str, n_continued: int, layout: str,
 ) -> list[dict[str, Candidates]]:  # fmt: skip
     """Returns the candidates of each family for each pair of weights to fit and to judge by.

@@ -151,17 +151,20 @@ def from_seeds(
     return from_shares(family, x, weight, share, k, (mean, variance))
 
 
+def _standardised(x: Float[Array, "n d"], weight: Float[Array, " n"]) -> Float[Array, "n d"]:
+    mean, variance = mean_and_variance(x, weight)
+    return (x - mean[None]) / jnp.sqrt(variance)[None]
+
+
 def draw_seeds(
-    keys: Key, x: Float[Array, "n d"], weight: Float[Array, " n"], active: Int[Array, " m"],
+    keys: Array, x: Float[Array, "n d"], weight: Float[Array, " n"], active: Int[Array, " m"],
     k: int, start: str, each: Callable[[Callable[[Any], Any], Any], Any],
 ) -> Seeds:  # fmt: skip
     """Returns seeds of each key for each of the m numbers of components: leading axes m, keys.
 
     One draw for a key serves all numbers of components. `each(f, members)` maps over members.
     """
-    mean, variance = mean_and_variance(x, weight)
-    z = (x - mean[None]) / jnp.sqrt(variance)[None]
-    rule = STARTS[start]
+    z, rule = _standardised(x, weight), STARTS[start]
 
     def of_key(key: Key) -> Seeds:
         drawn = rule.draw(key, z, weight, k)
@@ -181,11 +184,10 @@ def _init(
     family: str,
     start: str,
 ) -> GMM:
-    one = jax.tree.map(lambda a: a[None], (key, active))
-    seeds = draw_seeds(one[0], x, weight, one[1], k, start, lambda f, members: jax.vmap(f)(members))
-    return from_seeds(
-        jax.tree.map(lambda a: a[0, 0], seeds), x, weight, active, k, family, start
-    )
+    z, rule = _standardised(x, weight), STARTS[start]
+    drawn = rule.draw(key, z, weight, k)
+    seeds = rule.refine(key, drawn, z, weight, jnp.arange(k) < active)
+    return from_seeds(seeds, x, weight, active, k, family, start)
 
 
 def init(

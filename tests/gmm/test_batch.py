@@ -1,0 +1,109 @@
+"""Many fits in one call against one fit at a time."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnn import gmm
+from jaxnn.gmm import batch
+
+B, N, D, K = 7, 40, 2, 2
+KEY = jax.random.key(0)
+rng = np.random.default_rng(4)
+CENTRES = rng.normal(size=(B, K, D)) * 2
+X = CENTRES[np.arange(B)[:, None], rng.integers(K, size=(B, N))] + rng.normal(size=(B, N, D))
+W = rng.integers(0, 3, (B, N)).astype(float)
+RIDGE, TOL = np.geomspace(1e-6, 1e-2, B), np.geomspace(1e-2, 1e-6, B)
+MIXTURES = jax.jit(jax.vmap(lambda key, x: gmm.init(key, x, K, family="diag")))(
+    jax.random.split(KEY, B), X
+)
+take = lambda tree, i: jax.tree.map(lambda a: a[i], tree)
+ALONE = [
+    gmm.fit(take(MIXTURES, i), X[i], sample_weight=W[i], ridge=RIDGE[i], tol=TOL[i], max_steps=150)
+    for i in range(B)
+]
+
+
+@pytest.mark.parametrize("layout", ["map", "vmap"])
+def test_equals_separate_fits(layout, monkeypatch):
+    """Oracle: `fit`, with weights, ridges and tolerances of each member's own; steps too."""
+    monkeypatch.setattr(batch, "SEGMENT", 3)
+    finished = []
+    fits = gmm.fit_many(MIXTURES, X, sample_weight=W, ridge=RIDGE, tol=TOL, max_steps=150,
+                        layout=layout, progress=finished.append)  # fmt: skip
+    assert sum(finished) == B
+    assert len({int(f.steps) for f in ALONE}) > 2  # members do stop at different times
+    for i, alone in enumerate(ALONE):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10),
+                     take(fits, i), alone)  # fmt: skip
+
+
+def test_a_straggler_holds_nobody_up(monkeypatch):
+    """One member of very many steps costs at most 1.3 times the steps of one by one.
+
+    Oracle: a count of all steps that the compiled programs could take, by the sizes they run at.
+    """
+    paid, run, go_on = [], batch._run, batch._continue
+    spent = lambda fits: int(jnp.max(fits.steps))
+
+    def counted_run(members, steps, layout):
+        fits = run(members, steps, layout)
+        paid.append(len(members[1]) * spent(fits))
+        return fits
+
+    def counted_continue(fits, data, who, steps):
+        new = go_on(fits, data, who, steps)
+        paid.append(len(who) * (spent(new[0]) - spent(fits)))
+        return new
+
+    monkeypatch.setattr(batch, "_run", counted_run)
+    monkeypatch.setattr(batch, "_continue", counted_continue)
+    monkeypatch.setattr(batch, "SEGMENT", 10)
+    # No clusters and no tolerance keep the straggler going; the others stop within a few steps.
+    x = np.r_[rng.normal(size=(1, N, D)), X[1:]]
+    tol = np.r_[np.zeros(1), np.full(B - 1, 1e-2)]
+    fits = gmm.fit_many(MIXTURES, x, tol=tol, max_steps=150, layout="vmap")
+    alone = int(fits.steps.sum())
+    assert fits.steps[0] > 10 * fits.steps[1:].max()
+    assert sum(paid) <= 1.3 * alone
+
+
+def test_no_steps_only_evaluate():
+    """C9: zero steps are allowed; oracle: the likelihood of the starts."""
+    for layout in ("map", "vmap"):
+        fits = gmm.fit_many(MIXTURES, X, max_steps=0, layout=layout)
+        expected = [gmm.log_prob(take(MIXTURES, i), X[i]).mean() for i in range(B)]
+        np.testing.assert_allclose(fits.log_lik, expected, rtol=1e-12)
+
+
+many = lambda *a, **k: lambda: gmm.fit_many(*a, **k)
+NONE = W * (np.arange(B) != 3)[:, None]
+BAD = {
+    "no mixtures": (many(None, X), TypeError, "mixtures must be a GMM, got NoneType"),
+    "one data set": (many(MIXTURES, X[0]), ValueError, r"x must have shape \(any, any, any\)"),
+    "one mixture": (many(take(MIXTURES, 0), X), ValueError, r"mixtures.means must.*\(7, any, 2\)"),
+    "batches": (many(MIXTURES, X[:3]), ValueError, r"mixtures.means must have shape \(3, any, 2\)"),
+    "leaf": (many(MIXTURES._replace(log_weights=jnp.zeros((3, K))), X), ValueError, "each leaf"),
+    "A18": (many(MIXTURES, X[:, :0]), ValueError, "x must not be empty"),
+    "A1": (many(MIXTURES, np.where(X > 2, np.nan, X)), ValueError, "x must be finite, got nan at"),
+    "B8": (many(MIXTURES, X.astype(np.float32)), TypeError, "x must be float64 like the mixtures"),
+    "C5": (many(MIXTURES, X[:, :1]), ValueError, "at least 2 rows for 2 components, got 1"),
+    "C8": (many(MIXTURES, X, tol=-TOL), ValueError, "tol must be non-negative"),
+    "C9": (many(MIXTURES, X, max_steps=2.5), TypeError, "max_steps must be a whole number"),
+    "C10": (many(MIXTURES, X, ridge=RIDGE[:2]), ValueError, r"ridge must have shape \(7,\)"),
+    "C20": (many(MIXTURES, X, sample_weight=-W), ValueError, "sample_weight must be non-negative"),
+    "C22": (many(MIXTURES, X, sample_weight=NONE), ValueError, "zero everywhere, as for member 3"),
+    "C23": (many(MIXTURES, X, sample_weight=W[0]), ValueError, r"must have shape \(7, 40\)"),
+    "layout": (many(MIXTURES, X, layout="mup"), ValueError, "mean 'map'"),
+    "A34": (lambda: jax.jit(lambda x: gmm.fit_many(MIXTURES, x))(X), TypeError, "not be traced"),
+}
+
+
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input(case):
+    call, error, message = BAD[case]
+    with pytest.raises(error, match=message) as caught:
+        call()
+    assert str(caught.value).startswith("gmm.fit_many: ")
