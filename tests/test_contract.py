@@ -108,6 +108,12 @@ ROWS = {
                    (MIX, X, W, 1e-3)),
     "gmm.fit prior": Row(lambda m, x, p: gmm.fit(m, x, prior=p, max_steps=3, accelerate=True),
                          (MIX, X, PRIOR)),
+    "gmm.icl": Row(gmm.icl, (MIX, X, W), (0, 1, 2)),
+    "gmm.k_means": Row(lambda x, w: gmm.k_means(KEY, x, K, sample_weight=w, max_steps=2), (X, W)),
+    "gmm.from_labels": Row(lambda x, w: gmm.from_labels(Y, x, K, family="diag", sample_weight=w),
+                           (X, W), (0, 1)),
+    "gmm.fit_best": Row(lambda x, w, r: gmm.fit_best(KEY, x, 2, family="diag", n_starts=2,
+        n_continued=1, sample_weight=w, ridge=r, short_steps=1, max_steps=2), (X, W, 1e-3)),
     "gmm.from_covariances": Row(lambda m, c: gmm.from_covariances(jnp.ones(1, m.dtype), m, c),
                                 (X[:1], np.eye(2)[None]), (0,)),
     "kde.fit": Row(lambda x, w: kde.fit(x, bandwidth=0.5, sample_weight=w), (X, W), (0, 1)),
@@ -201,6 +207,8 @@ ROWS = {
 # Public functions that are no functions of arrays: each has tests of its own.
 NO_ROW = {
     "gmm.describe": "returns a sentence",
+    "gmm.select": "chooses on the host: the shape of its result depends on values",
+    "gmm.fit_many": "a driver on the host around many gmm.fit",
     "train.optimizer": "returns an optax transformation",
     "train.segment": "the compiled inside of train.fit",
     "sweep.grid": "makes the members, on the host",

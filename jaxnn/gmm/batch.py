@@ -64,15 +64,11 @@ def _in_chunks(
     size = -(-b // min(b, CHUNKS * cores))
     starts = range(0, b, size)
     # The last chunk reaches back rather than change its shape.
-    chunks = [
-        jax.tree.map(lambda a, i=min(i, b - size): a[i : i + size], members) for i in starts
-    ]
+    chunks = [jax.tree.map(lambda a, i=min(i, b - size): a[i : i + size], members) for i in starts]
     program = _run.lower(chunks[0], max_steps, "map").compile()
     parts: list[Fit] = []
     with ThreadPoolExecutor(cores) as pool:
-        results = pool.map(
-            lambda chunk: jax.block_until_ready(program(chunk, max_steps)), chunks
-        )
+        results = pool.map(lambda chunk: jax.block_until_ready(program(chunk, max_steps)), chunks)
         for i, part in zip(starts, results, strict=True):
             skip = i - min(i, b - size)
             parts.append(jax.tree.map(lambda a, skip=skip: a[skip:], part))

@@ -201,9 +201,7 @@ def _k_means(
     else:
         centres = mini_batches(key, centres, active, x, weight, size, max_steps)
         move, steps = jnp.full((), jnp.inf, x.dtype), max_steps.astype(jnp.int32)
-    labels, distances = map_rows(
-        lambda rows: nearest(centres, active, rows), x, tile_rows(n, k)
-    )
+    labels, distances = map_rows(lambda rows: nearest(centres, active, rows), x, tile_rows(n, k))
     return KMeans(centres + mean[None], labels, weight @ distances, steps, move <= tol)
 
 

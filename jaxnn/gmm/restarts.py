@@ -127,9 +127,7 @@ def best_of(
     return BestFit(take(fits, jnp.argmax(final)), short, continued, final)
 
 
-@partial(
-    jax.jit, static_argnames=("k", "family", "start", "n_starts", "n_continued", "layout")
-)
+@partial(jax.jit, static_argnames=("k", "family", "start", "n_starts", "n_continued", "layout"))
 def _fit_best(
     key: Key,
     x: Float[Array, "n d"],

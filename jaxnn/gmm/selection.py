@@ -152,7 +152,7 @@ def without_unused(mixture: GMM, family: str) -> GMM:
 def _dealt(key: Key, weight: Float[Array, " n"], folds: int) -> Float[Array, "f n"]:
     """Returns the weights of each fold's own rows; rows that count are dealt out evenly."""
     order = jnp.argsort(jax.random.uniform(key, weight.shape) + (weight == 0))
-    fold = jnp.zeros(weight.shape, jnp.int32).at[order].set(jnp.arange(len(weight)) % folds)
+    fold = jnp.argsort(order) % folds
     return jnp.where(fold[None, :] == jnp.arange(folds)[:, None], weight[None, :], 0.0)
 
 

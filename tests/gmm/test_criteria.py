@@ -46,5 +46,7 @@ def test_sums_over_tiles_are_the_sums(monkeypatch):
 def test_bad_input():
     with pytest.raises(ValueError, match=r"gmm\.icl: sample_weight must have shape \(150,\)"):
         gmm.icl(MIXTURE, X, np.ones(3))
-    with pytest.raises(ValueError, match=r"gmm\.icl: x must be finite, got nan at row, column 0, 0"):
+    with pytest.raises(
+        ValueError, match=r"gmm\.icl: x must be finite, got nan at row, column 0, 0"
+    ):
         gmm.icl(MIXTURE, X * np.nan)

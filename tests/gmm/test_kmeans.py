@@ -62,6 +62,7 @@ def test_weights_are_repetitions_and_inactive_centres_take_no_row():
 
 def test_tiles_change_nothing(monkeypatch):
     """Oracle: all rows in one tile."""
+
     def run(x, w):
         seeds = kmeans.k_means_plus_plus(KEY, x, w, 5)
         return seeds, kmeans.lloyd(seeds, ALL, x, w, jnp.zeros(()), 20)[0]

@@ -12,9 +12,17 @@ from jaxnn.gmm import restarts
 X = jnp.asarray(load_iris().data)
 ONES = jnp.ones(len(X))
 KEY, STARTS, SHORT, TOL = jax.random.key(3), 4, 3, 1e-3
-OPTIONS = {"family": "diag", "start": "random points", "tol": TOL, "n_starts": STARTS, "short_steps": SHORT}
+OPTIONS = {
+    "family": "diag",
+    "start": "random points",
+    "tol": TOL,
+    "n_starts": STARTS,
+    "short_steps": SHORT,
+}
 BEST = gmm.fit_best(KEY, X, 3, n_continued=2, layout="map", **OPTIONS)
-INITS = [gmm.init(k, X, 3, family="diag", start="random points") for k in jax.random.split(KEY, STARTS)]
+INITS = [
+    gmm.init(k, X, 3, family="diag", start="random points") for k in jax.random.split(KEY, STARTS)
+]
 
 
 def close(a, b) -> None:
@@ -44,8 +52,6 @@ def test_all_continued_is_the_best_of_all():
 def test_default_layout_is_that_of_the_backend():
     expected = "map" if jax.default_backend() == "cpu" else "vmap"
     assert restarts.layout_or_default("here", None) == expected
-
-
 
 
 @pytest.fixture(scope="module")

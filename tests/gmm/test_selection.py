@@ -1,0 +1,154 @@
+"""Model choice against the criteria of the fits it reports, scikit-learn, and closed forms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+from sklearn.datasets import load_iris
+from sklearn.mixture import GaussianMixture
+
+from jaxnn import gmm
+from jaxnn.gmm import selection
+
+X = load_iris().data
+KEY = jax.random.key(0)
+rng = np.random.default_rng(6)
+W = rng.integers(0, 3, len(X)).astype(float)
+FAMILIES, COUNTS, FOLDS = ("full", "diag"), (3, 1, 2), 3
+OPTIONS = {"n_components": COUNTS, "families": FAMILIES, "n_starts": 3, "folds": FOLDS}
+DONE = gmm.select(KEY, X, sample_weight=W, ridge=0.0, layout="map", **OPTIONS)
+TABLE = DONE.table
+
+
+def member(row: int) -> gmm.GMM:
+    fit = DONE.fits[TABLE.family[row]]
+    return jax.tree.map(lambda a: a[row % len(COUNTS)], fit.mixture)
+
+
+def test_table_tells_of_its_fits():
+    """Oracle: log_prob, bic, aic, icl and n_parameters of each mixture, in the order asked for."""
+    assert TABLE.family == ("full",) * 3 + ("diag",) * 3
+    np.testing.assert_array_equal(TABLE.n_components, COUNTS * 2)
+    for row in range(6):
+        m, k = member(row), COUNTS[row % 3]
+        assert np.sum(np.exp(m.log_weights) > 0) == k
+        expected = (gmm.n_parameters(m), W @ np.asarray(gmm.log_prob(m, X)), gmm.bic(m, X, W),
+                    gmm.aic(m, X, W), gmm.icl(m, X, W))  # fmt: skip
+        np.testing.assert_allclose([column[row] for column in TABLE[2:7]], expected, rtol=1e-10)
+        assert TABLE.steps[row] == DONE.fits[TABLE.family[row]].steps[row % 3]
+        assert TABLE.converged[row]
+
+
+def test_reaches_scikit_learns_best():
+    """Oracle: the best of 10 starts of GaussianMixture on repeated rows; ours may be better."""
+    rows = np.repeat(X, W.astype(int), axis=0)
+    for row in range(6):
+        peer = GaussianMixture(COUNTS[row % 3], covariance_type=TABLE.family[row], n_init=3,
+                               reg_covar=0, random_state=0, tol=1e-5).fit(rows)  # fmt: skip
+        assert TABLE.bic[row] <= peer.bic(rows) + 2
+
+
+def test_best_is_the_winner_without_its_empty_components():
+    """Oracle: the smallest criterion, and the density of the padded mixture."""
+    assert DONE.criterion == "bic"
+    assert DONE.row == int(np.argmin(TABLE.bic))
+    k = COUNTS[DONE.row % 3]
+    assert DONE.best.means.shape == (k, X.shape[1])
+    np.testing.assert_allclose(
+        gmm.log_prob(DONE.best, X), gmm.log_prob(member(DONE.row), X), rtol=1e-10
+    )
+
+
+@pytest.mark.parametrize("family", gmm.COVARIANCES)
+def test_empty_components_go_from_every_family(family):
+    """Oracle: the same density with fewer components; what all share is kept."""
+    start = gmm.init(KEY, X, 4, family=family)
+    off = start._replace(log_weights=jnp.log(jnp.array([0.3, 0.0, 0.7, 0.0])))
+    two = selection.without_unused(off, family)
+    assert two.means.shape == (2, 4)
+    np.testing.assert_allclose(gmm.log_prob(two, X), gmm.log_prob(off, X), rtol=1e-12)
+    assert gmm.n_parameters(two) == gmm.n_parameters(off)
+
+
+def test_held_out_likelihood_is_of_unseen_rows():
+    """Oracle: one Gaussian (a closed form) fitted by NumPy to the other folds' weights."""
+    key_folds = jax.random.split(KEY)[1]
+    parts = np.asarray(selection._dealt(key_folds, jnp.asarray(W), FOLDS))
+    np.testing.assert_array_equal(parts.sum(0), W)
+    assert ((parts > 0).sum(0) <= 1).all()
+    counts = (parts > 0).sum(1)
+    assert counts.max() - counts.min() <= 1  # also where weights are zero
+    total = 0.0
+    for part in parts:
+        seen = W - part
+        density = multivariate_normal(np.average(X, axis=0, weights=seen),
+                                      np.cov(X.T, bias=True, aweights=seen))  # fmt: skip
+        total += part @ density.logpdf(X)
+    np.testing.assert_allclose(TABLE.held_out[1], total / W.sum(), rtol=1e-8)
+
+
+def test_criteria_choose():
+    """Oracle: the smallest or largest of the column; new choices need no new program."""
+    rows = set()
+    for criterion, sign in selection.CRITERIA.items():
+        chosen = gmm.select(KEY, X, sample_weight=W, ridge=0.0, layout="map", criterion=criterion,
+                            **OPTIONS)  # fmt: skip
+        values = sign * np.asarray(getattr(chosen.table, criterion))
+        assert chosen.row == int(np.argmax(values))
+        rows.add(chosen.row)
+    assert len(rows) > 1  # they do disagree here
+
+
+def test_text_has_a_line_for_each_candidate():
+    """Oracle: the numbers themselves."""
+    lines = str(DONE).splitlines()
+    assert lines[0].split() == list(TABLE._fields)
+    for row, line in enumerate(lines[1:7]):
+        words = line.split()
+        assert words[:3] == [TABLE.family[row], str(COUNTS[row % 3]), str(TABLE.n_parameters[row])]
+        assert words[4] == f"{TABLE.bic[row]:.2f}"
+    assert lines[7] == f"best bic: {TABLE.family[DONE.row]}, {COUNTS[DONE.row % 3]} components"
+
+
+def choose(**change):
+    return lambda: gmm.select(**({"key": KEY, "x": X} | change))
+
+
+BAD = {
+    "key": (choose(key=1), TypeError, "key"),
+    "A1": (choose(x=X * np.nan), ValueError, "x must be finite"),
+    "A34": (lambda: jax.jit(lambda x: gmm.select(KEY, x))(X), TypeError, "use gmm.fit_best"),
+    "B4": (choose(x=X.astype(np.float16)), TypeError, "float32 or float64"),
+    "C1": (choose(n_components=range(3)), ValueError, "n_components must be between 1 and 150"),
+    "C3": (choose(n_components=[1, 2.0]), TypeError, "n_components must be a whole number"),
+    "C5": (choose(n_components=[151]), ValueError, "n_components must be .*, got 151"),
+    "number": (choose(n_components=3), TypeError, "n_components must be whole numbers such as"),
+    "no number": (choose(n_components=()), ValueError, r"n_components .* at least one, got \[\]"),
+    "twice": (choose(n_components=[2, 2]), ValueError, "n_components must be different"),
+    "C7": (choose(families=("full", "tide")), ValueError, "mean 'tied'"),
+    "no family": (choose(families=()), ValueError, "families must be .* at least one"),
+    "same": (choose(families=["full", "full"]), ValueError, "families must be different"),
+    "criterion": (choose(criterion="bik"), ValueError, "mean 'bic'"),
+    "start": (choose(start="kmeans"), ValueError, "mean 'k-means'"),
+    "starts": (choose(n_starts=0), ValueError, "n_starts"),
+    "continued": (choose(n_starts=2, n_continued=3), ValueError, "n_continued"),
+    "folds": (choose(folds=1), ValueError, "folds must be between 2 and 150"),
+    "held out": (choose(criterion="held_out"), ValueError, "'held_out' needs folds"),
+    "C8": (choose(tol=-1.0), ValueError, "tol"),
+    "C9": (choose(max_steps=-1), ValueError, "max_steps"),
+    "C10": (choose(ridge=np.inf), ValueError, "ridge"),
+    "C22": (choose(sample_weight=np.zeros(150)), ValueError, "zero everywhere"),
+    "layout": (choose(layout="vmop"), ValueError, "mean 'vmap'"),
+    "D18": (choose(x=X.astype(np.float32) * np.float32(1e30), n_components=[1], families="diag",
+                   n_starts=1), ValueError, "no fit is finite; scale the columns"),
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input(case):
+    call, error, message = BAD[case]
+    with pytest.raises(error, match=message) as caught:
+        call()
+    assert str(caught.value).startswith("gmm.select: ")
