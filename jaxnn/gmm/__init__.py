@@ -19,8 +19,9 @@ from jaxnn.gmm.moments import Moments, e_step
 from jaxnn.gmm.outcome import Fit, Status, describe
 from jaxnn.gmm.priors import Prior, default_prior, log_prior
 from jaxnn.gmm.restarts import BestFit, fit_best
-from jaxnn.gmm.selection import Selection, Table, select
+from jaxnn.gmm.selection import select
 from jaxnn.gmm.starts import STARTS, from_labels, init
+from jaxnn.gmm.table import Selection, Table
 
 __all__ = [
     "COVARIANCES",

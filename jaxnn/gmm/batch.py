@@ -62,18 +62,19 @@ def _in_chunks(
     """
     b, cores = members[1].shape[0], os.cpu_count() or 1
     size = -(-b // min(b, CHUNKS * cores))
-    starts = range(0, b, size)
     # The last chunk reaches back rather than change its shape.
-    chunks = [jax.tree.map(lambda a, i=min(i, b - size): a[i : i + size], members) for i in starts]
+    starts = [min(i, b - size) for i in range(0, b, size)]
+    chunks = [jax.tree.map(lambda a, i=i: a[i : i + size], members) for i in starts]
     program = _run.lower(chunks[0], max_steps, "map").compile()
     parts: list[Fit] = []
+    done = 0
     with ThreadPoolExecutor(cores) as pool:
-        results = pool.map(lambda chunk: jax.block_until_ready(program(chunk, max_steps)), chunks)
-        for i, part in zip(starts, results, strict=True):
-            skip = i - min(i, b - size)
-            parts.append(jax.tree.map(lambda a, skip=skip: a[skip:], part))
+        run = lambda chunk: jax.block_until_ready(program(chunk, max_steps))
+        for start, part in zip(starts, pool.map(run, chunks), strict=True):
+            parts.append(jax.tree.map(lambda a, skip=done - start: a[skip:], part))
             if progress is not None:
-                progress(size - skip)
+                progress(start + size - done)
+            done = start + size
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 

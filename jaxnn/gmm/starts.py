@@ -280,7 +280,7 @@ def from_labels(
     checks.in_table(where, "family", family, COVARIANCES)
     labels = checks.labels(where, "labels", labels, x.shape[0], k, least=-1)
     weight = row_weights(where, x, sample_weight)
-    if checks.concrete(labels) and checks.concrete(weight):
-        if checks.holds(lambda: (labels < 0) | (weight == 0)):
-            raise ValueError(f"{where}: labels must name a component for some row that counts")
+    known = checks.concrete(labels) and checks.concrete(weight)
+    if known and checks.holds(lambda: (labels < 0) | (weight == 0)):
+        raise ValueError(f"{where}: labels must name a component for some row that counts")
     return _from_labels(labels, x, weight, k, family)

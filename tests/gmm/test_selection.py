@@ -100,17 +100,6 @@ def test_criteria_choose():
     assert len(rows) > 1  # they do disagree here
 
 
-def test_text_has_a_line_for_each_candidate():
-    """Oracle: the numbers themselves."""
-    lines = str(DONE).splitlines()
-    assert lines[0].split() == list(TABLE._fields)
-    for row, line in enumerate(lines[1:7]):
-        words = line.split()
-        assert words[:3] == [TABLE.family[row], str(COUNTS[row % 3]), str(TABLE.n_parameters[row])]
-        assert words[4] == f"{TABLE.bic[row]:.2f}"
-    assert lines[7] == f"best bic: {TABLE.family[DONE.row]}, {COUNTS[DONE.row % 3]} components"
-
-
 def choose(**change):
     return lambda: gmm.select(**({"key": KEY, "x": X} | change))
 
