@@ -17,6 +17,7 @@ from jaxnn.gmm.em import Fit, fit
 from jaxnn.gmm.model import GMM
 from jaxnn.gmm.moments import row_weights
 from jaxnn.gmm.starts import STARTS, draw_seeds, from_seeds, rows_and_count
+from jaxnn.linalg import mean_and_variance
 from jaxnn.types import Data, Key, Scalar, Weights
 
 # How members are laid out in the compiled program.  `vmap` works on all at once and waits for the
@@ -66,7 +67,8 @@ class BestFit(NamedTuple):
 
     `fit` is the best, run to its end.  `short` holds the log-likelihood of every start after its
     short run and `final` that of the continued ones, `continued`, after theirs; a start that was
-    not finite stands at −inf and never wins against one that is.
+    not finite stands at −inf and never wins against one that is; nor does one with a collapsed
+    component win against one without.
     """
 
     fit: Fit
@@ -92,6 +94,24 @@ def resume(
     return jax.tree.map(lambda old, new: jnp.where(going, new, old), state, more)
 
 
+def collapsed(mixture: GMM, ridges: Float[Array, " d"]) -> Bool[Array, ""]:
+    """Returns whether a component owes half of its variance in some direction to the ridge.
+
+    Such a component sits on a few rows that share a plane, and its likelihood says nothing. The
+    trace of Σ⁻¹ diag(ridges) is at least the largest of these shares.
+    """
+    roots = mixture.cov.whitener(jnp.zeros_like(mixture.means))(jnp.diag(jnp.sqrt(ridges)))
+    shares = jnp.sum(jnp.square(roots), axis=(1, 2))
+    return jnp.any((mixture.log_weights > -jnp.inf) & (shares > 0.5))
+
+
+def preferred(values: Float[Array, " s"], fallen: Bool[Array, " s"]) -> Float[Array, " s"]:
+    """Returns values to rank by: −inf where not finite, or fallen while others stand."""
+    finite = jnp.isfinite(values)
+    good = finite & ~fallen
+    return jnp.where(jnp.where(jnp.any(good), good, finite), values, -jnp.inf)
+
+
 def _comparable(log_lik: Float[Array, " s"]) -> Float[Array, " s"]:
     return jnp.where(jnp.isfinite(log_lik), log_lik, -jnp.inf)
 
@@ -114,17 +134,22 @@ def best_of(
     run = partial(fit, x=x, sample_weight=weight, ridge=ridge, tol=tol)
     short_steps = jnp.minimum(short_steps, max_steps)
     fits = each(lambda seed: run(begin(seed), max_steps=short_steps), seeds)
+    variance = mean_and_variance(x, weight)[1]
+    ridges = jnp.maximum(ridge, jnp.finfo(x.dtype).eps) * variance
+    rank = lambda fits: preferred(
+        fits.log_lik, jax.vmap(lambda mixture: collapsed(mixture, ridges))(fits.mixture)
+    )
     short = _comparable(fits.log_lik)
     take = lambda tree, i: jax.tree.map(lambda a: a[i], tree)
     if n_continued == n_starts:
         continued = jnp.arange(n_starts)
     else:
-        continued = jax.lax.top_k(short, n_continued)[1]
+        continued = jax.lax.top_k(rank(fits), n_continued)[1]
         fits = each(
             lambda state: resume(state, x, weight, ridge, tol, max_steps), take(fits, continued)
         )
-    final = _comparable(fits.log_lik)
-    return BestFit(take(fits, jnp.argmax(final)), short, continued, final)
+    best = take(fits, jnp.argmax(rank(fits)))
+    return BestFit(best, short, continued, _comparable(fits.log_lik))
 
 
 @partial(jax.jit, static_argnames=("k", "family", "start", "n_starts", "n_continued", "layout"))

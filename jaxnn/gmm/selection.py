@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxnn import checks
 from jaxnn.gmm.covariances import COVARIANCES
@@ -25,12 +25,15 @@ from jaxnn.gmm.restarts import (
     LAYOUTS,
     Limits,
     best_of,
+    collapsed,
     layout_or_default,
     limits,
+    preferred,
     starts_and_continued,
 )
 from jaxnn.gmm.starts import STARTS, Seeds, draw_seeds, from_seeds
 from jaxnn.gmm.table import Selection, Table
+from jaxnn.linalg import mean_and_variance
 from jaxnn.types import Data, Key, Scalar, Weights
 
 # Which way is better: −1 for the smallest, 1 for the largest.
@@ -44,6 +47,7 @@ class Candidates(NamedTuple):
     n_parameters: Int[Array, " m"]
     log_lik: Float[Array, " m"]
     entropy: Float[Array, " m"]
+    collapsed: Bool[Array, " m"]
 
 
 @partial(jax.jit, static_argnames=("k", "start", "layout"))
@@ -76,7 +80,11 @@ def _fit_family(
         begin = lambda seed: from_seeds(seed, x, weight, use, k, family, start)
         best = best_of(begin, drawn, x, weight, limits, n_continued, layout).fit
         log_lik, entropy = fit_and_entropy(best.mixture, x, judged)
-        return Candidates(best, jnp.asarray(n_parameters(best.mixture)), log_lik, entropy)
+        ridges = jnp.maximum(limits.ridge, jnp.finfo(x.dtype).eps) * variance
+        fallen = collapsed(best.mixture, ridges)
+        return Candidates(best, jnp.asarray(n_parameters(best.mixture)), log_lik, entropy, fallen)
+
+    variance = mean_and_variance(x, weight)[1]
 
     return LAYOUTS[layout](candidate, (seeds, active))
 
@@ -111,10 +119,10 @@ def _table(
 ) -> Table:  # fmt: skip
     columns: dict[str, list[Array]] = {name: [] for name in Table._fields if name != "family"}
     for family in families:
-        fit, p, log_lik, entropy = found[family]
+        fit, p, log_lik, entropy, fallen = found[family]
         bic = p * jnp.log(rows) - 2 * log_lik
         values = (sizes, p, log_lik, bic, 2 * p - 2 * log_lik, bic + 2 * entropy,
-                  held_out[family], fit.converged, fit.steps)  # fmt: skip
+                  held_out[family], fallen, fit.converged, fit.steps)  # fmt: skip
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)
     names = tuple(family for family in families for _ in range(len(sizes)))
@@ -181,6 +189,7 @@ def select(
         max_steps: as in `fit`.
         layout: as in `fit_best`.
 
+    A candidate with a component that has collapsed onto the ridge is chosen only if all have.
     The result has shapes that depend on values, so `x` cannot be traced: inside `jit` or `vmap`
     use `fit_best`.
 
@@ -221,7 +230,7 @@ def select(
               else jnp.full(len(counts), jnp.nan, x.dtype) for name in names}  # fmt: skip
     table = _table(names, active, results[0], unseen, rows)
     score = CRITERIA[criterion] * getattr(table, criterion)
-    score = jnp.where(jnp.isfinite(score), score, -jnp.inf)
+    score = preferred(score, table.collapsed)
     row = int(jnp.argmax(score))
     if score[row] == -jnp.inf:
         raise ValueError(f"{where}: no fit is finite; scale the columns or give a larger ridge")

@@ -12,7 +12,9 @@ class Table(NamedTuple):
     """One row for each family and number of components; `log_lik` and criteria are nats.
 
     `held_out` is the log-likelihood per row of data that the fit has not seen (NaN where it was
-    not asked for).  `converged` and `steps` are those of the best start.
+    not asked for).  `collapsed`: a component is as narrow as the ridge in some direction, so that
+    the likelihood, and what is made of it, says nothing.  `converged` and `steps` are those of the
+    best start.
     """
 
     family: tuple[str, ...]
@@ -23,6 +25,7 @@ class Table(NamedTuple):
     aic: Float[Array, " r"]
     icl: Float[Array, " r"]
     held_out: Float[Array, " r"]
+    collapsed: Bool[Array, " r"]
     converged: Bool[Array, " r"]
     steps: Int[Array, " r"]
 
