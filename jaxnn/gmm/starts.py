@@ -245,9 +245,9 @@ def _from_labels(
     labels: Int[Array, " n"], x: Float[Array, "n d"], weight: Float[Array, " n"], k: int,
     family: str,
 ) -> GMM:  # fmt: skip
+    # No component has the number −1: rows of unknown label have no share in any.
     share = lambda rows, number: jax.nn.one_hot(labels[number], k, dtype=x.dtype)
-    unit = mean_and_variance(x, weight)
-    return from_shares(family, x, jnp.where(labels >= 0, weight, 0.0), share, k, unit)
+    return from_shares(family, x, weight, share, k, mean_and_variance(x, weight))
 
 
 def from_labels(
