@@ -195,9 +195,7 @@ def in_table(where: str, name: str, choice: Any, table: Iterable[str]) -> None:
     raise ValueError(f"{where}: unknown {name} {choice!r}{guess}; choose from {', '.join(names)}")
 
 
-def labels(
-    where: str, name: str, y: ArrayLike, n: int, n_classes: int, least: int = 0
-) -> Array:
+def labels(where: str, name: str, y: ArrayLike, n: int, n_classes: int, least: int = 0) -> Array:
     """Returns `y` as n class labels, whole numbers in [least, n_classes)."""
     array = jnp.asarray(y)
     if not jnp.issubdtype(array.dtype, jnp.integer):
