@@ -15,9 +15,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from jaxnn import checks
-from jaxnn.gmm.em import Fit, fit
+from jaxnn.gmm.em import fit
 from jaxnn.gmm.model import GMM
-from jaxnn.gmm.restarts import LAYOUTS, layout_or_default, resume, unfinished
+from jaxnn.gmm.outcome import Fit, unfinished
+from jaxnn.gmm.restarts import LAYOUTS, layout_or_default, resume
 from jaxnn.types import Scalar
 
 SEGMENT = 16  # M-steps of the first segment under `vmap`; each further one is twice as long

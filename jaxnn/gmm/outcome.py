@@ -60,12 +60,18 @@ class Fit(NamedTuple):
     steps: Int[Array, ""]
 
 
-def rounding(objective: Float[Array, ""]) -> Float[Array, ""]:
+def rounding(objective: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     """Returns the change of the objective that its dtype cannot tell from none.
 
     At fixed points of EM it was seen to flicker by up to 2.3 eps (1 + |objective|).
     """
     return 4 * jnp.finfo(objective.dtype).eps * (1 + jnp.abs(objective))
+
+
+def unfinished(fit: Fit, tol: Float[Array, "*batch"]) -> Bool[Array, "*batch"]:
+    """Returns whether another step of EM is worth while: the last one changed enough."""
+    moving = jnp.abs(fit.gain) >= jnp.maximum(tol, rounding(fit.objective))
+    return moving & (fit.status < Status.LOWERED)
 
 
 def sound(mixture: GMM) -> Bool[Array, ""]:

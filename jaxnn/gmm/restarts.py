@@ -13,11 +13,11 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxnn import checks
 from jaxnn.gmm.covariances import COVARIANCES
-from jaxnn.gmm.em import Fit, fit
+from jaxnn.gmm.em import fit
 from jaxnn.gmm.model import GMM
 from jaxnn.gmm.moments import row_weights
+from jaxnn.gmm.outcome import Fit, Status, unfinished
 from jaxnn.gmm.starts import STARTS, draw_seeds, from_seeds, rows_and_count
-from jaxnn.linalg import mean_and_variance
 from jaxnn.types import Data, Key, Scalar, Weights
 
 # How members are laid out in the compiled program.  `vmap` works on all at once and waits for the
@@ -77,11 +77,6 @@ class BestFit(NamedTuple):
     final: Float[Array, " c"]
 
 
-def unfinished(state: Fit, tol: Float[Array, "*batch"]) -> Bool[Array, "*batch"]:
-    """Returns whether EM stopped for want of steps, not because a step gained too little."""
-    return state.gain >= tol
-
-
 def resume(
     state: Fit, x: Float[Array, "n d"], weight: Float[Array, " n"], ridge: Float[Array, ""],
     tol: Float[Array, ""], max_steps: Int[Array, ""],
@@ -92,17 +87,6 @@ def resume(
     more = fit(state.mixture, x, sample_weight=weight, ridge=ridge, tol=tol, max_steps=left)
     more = more._replace(steps=state.steps + more.steps)
     return jax.tree.map(lambda old, new: jnp.where(going, new, old), state, more)
-
-
-def collapsed(mixture: GMM, ridges: Float[Array, " d"]) -> Bool[Array, ""]:
-    """Returns whether a component owes half of its variance in some direction to the ridge.
-
-    Such a component sits on a few rows that share a plane, and its likelihood says nothing. The
-    trace of Σ⁻¹ diag(ridges) is at least the largest of these shares.
-    """
-    roots = mixture.cov.whitener(jnp.zeros_like(mixture.means))(jnp.diag(jnp.sqrt(ridges)))
-    shares = jnp.sum(jnp.square(roots), axis=(1, 2))
-    return jnp.any((mixture.log_weights > -jnp.inf) & (shares > 0.5))
 
 
 def preferred(values: Float[Array, " s"], fallen: Bool[Array, " s"]) -> Float[Array, " s"]:
@@ -134,11 +118,7 @@ def best_of(
     run = partial(fit, x=x, sample_weight=weight, ridge=ridge, tol=tol)
     short_steps = jnp.minimum(short_steps, max_steps)
     fits = each(lambda seed: run(begin(seed), max_steps=short_steps), seeds)
-    variance = mean_and_variance(x, weight)[1]
-    ridges = jnp.maximum(ridge, jnp.finfo(x.dtype).eps) * variance
-    rank = lambda fits: preferred(
-        fits.log_lik, jax.vmap(lambda mixture: collapsed(mixture, ridges))(fits.mixture)
-    )
+    rank = lambda fits: preferred(fits.log_lik, fits.status >= Status.DEGENERATE)
     short = _comparable(fits.log_lik)
     take = lambda tree, i: jax.tree.map(lambda a: a[i], tree)
     if n_continued == n_starts:

@@ -13,19 +13,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from jaxnn import checks
 from jaxnn.gmm.covariances import COVARIANCES
 from jaxnn.gmm.criteria import fit_and_entropy, n_parameters
-from jaxnn.gmm.em import Fit
 from jaxnn.gmm.model import GMM
 from jaxnn.gmm.moments import row_weights
+from jaxnn.gmm.outcome import Fit, Status
 from jaxnn.gmm.restarts import (
     LAYOUTS,
     Limits,
     best_of,
-    collapsed,
     layout_or_default,
     limits,
     preferred,
@@ -33,7 +32,6 @@ from jaxnn.gmm.restarts import (
 )
 from jaxnn.gmm.starts import STARTS, Seeds, draw_seeds, from_seeds
 from jaxnn.gmm.table import Selection, Table
-from jaxnn.linalg import mean_and_variance
 from jaxnn.types import Data, Key, Scalar, Weights
 
 # Which way is better: −1 for the smallest, 1 for the largest.
@@ -47,7 +45,6 @@ class Candidates(NamedTuple):
     n_parameters: Int[Array, " m"]
     log_lik: Float[Array, " m"]
     entropy: Float[Array, " m"]
-    collapsed: Bool[Array, " m"]
 
 
 @partial(jax.jit, static_argnames=("k", "start", "layout"))
@@ -80,11 +77,7 @@ def _fit_family(
         begin = lambda seed: from_seeds(seed, x, weight, use, k, family, start)
         best = best_of(begin, drawn, x, weight, limits, n_continued, layout).fit
         log_lik, entropy = fit_and_entropy(best.mixture, x, judged)
-        ridges = jnp.maximum(limits.ridge, jnp.finfo(x.dtype).eps) * variance
-        fallen = collapsed(best.mixture, ridges)
-        return Candidates(best, jnp.asarray(n_parameters(best.mixture)), log_lik, entropy, fallen)
-
-    variance = mean_and_variance(x, weight)[1]
+        return Candidates(best, jnp.asarray(n_parameters(best.mixture)), log_lik, entropy)
 
     return LAYOUTS[layout](candidate, (seeds, active))
 
@@ -119,10 +112,10 @@ def _table(
 ) -> Table:  # fmt: skip
     columns: dict[str, list[Array]] = {name: [] for name in Table._fields if name != "family"}
     for family in families:
-        fit, p, log_lik, entropy, fallen = found[family]
+        fit, p, log_lik, entropy = found[family]
         bic = p * jnp.log(rows) - 2 * log_lik
         values = (sizes, p, log_lik, bic, 2 * p - 2 * log_lik, bic + 2 * entropy,
-                  held_out[family], fallen, fit.converged, fit.steps)  # fmt: skip
+                  held_out[family], fit.status, fit.steps)  # fmt: skip
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)
     names = tuple(family for family in families for _ in range(len(sizes)))
@@ -189,7 +182,7 @@ def select(
         max_steps: as in `fit`.
         layout: as in `fit_best`.
 
-    A candidate with a component that has collapsed onto the ridge is chosen only if all have.
+    A candidate that is degenerate (see `Status`) is chosen only if all are.
     The result has shapes that depend on values, so `x` cannot be traced: inside `jit` or `vmap`
     use `fit_best`.
 
@@ -230,7 +223,7 @@ def select(
               else jnp.full(len(counts), jnp.nan, x.dtype) for name in names}  # fmt: skip
     table = _table(names, active, results[0], unseen, rows)
     score = CRITERIA[criterion] * getattr(table, criterion)
-    score = preferred(score, table.collapsed)
+    score = preferred(score, table.status >= Status.DEGENERATE)
     row = int(jnp.argmax(score))
     if score[row] == -jnp.inf:
         raise ValueError(f"{where}: no fit is finite; scale the columns or give a larger ridge")

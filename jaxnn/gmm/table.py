@@ -2,19 +2,18 @@
 
 from typing import Any, NamedTuple
 
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from jaxnn.gmm.em import Fit
 from jaxnn.gmm.model import GMM
+from jaxnn.gmm.outcome import Fit, Status
 
 
 class Table(NamedTuple):
     """One row for each family and number of components; `log_lik` and criteria are nats.
 
     `held_out` is the log-likelihood per row of data that the fit has not seen (NaN where it was
-    not asked for).  `collapsed`: a component is as narrow as the ridge in some direction, so that
-    the likelihood, and what is made of it, says nothing.  `converged` and `steps` are those of the
-    best start.
+    not asked for).  `status` (a `Status` as a number) and `steps` are those of the best start: one
+    that is degenerate has a likelihood that says nothing.
     """
 
     family: tuple[str, ...]
@@ -25,13 +24,13 @@ class Table(NamedTuple):
     aic: Float[Array, " r"]
     icl: Float[Array, " r"]
     held_out: Float[Array, " r"]
-    collapsed: Bool[Array, " r"]
-    converged: Bool[Array, " r"]
+    status: Int[Array, " r"]
     steps: Int[Array, " r"]
 
     def __str__(self) -> str:
         """Returns the table as text, one line a row."""
-        columns = [[name, *map(_text, column)] for name, column in self._asdict().items()]
+        shown = self._asdict() | {"status": [Status(int(s)).name.lower() for s in self.status]}
+        columns = [[name, *map(_text, column)] for name, column in shown.items()]
         widths = [max(map(len, column)) for column in columns]
         return "\n".join(
             "  ".join(word.rjust(width) for word, width in zip(line, widths, strict=True))

@@ -91,18 +91,6 @@ def test_only_failing_starts_are_told(with_failures):
     assert not best.fit.converged
 
 
-def test_collapsed_components_are_told():
-    """D8: a variance of twice the ridge or less, in any direction, of a component that is on."""
-    ridges = jnp.array([1e-6, 4e-6])
-    for scale, expected in (([1e-3, 1.0], True), ([2e-3, 1.0], False), ([1.0, 2e-3], True),
-                            ([1.0, 1.0], False)):  # fmt: skip
-        cov = gmm.Diag(jnp.array([[1.0, 1.0], scale]))
-        mixture = gmm.GMM(jnp.log(jnp.array([0.5, 0.5])), jnp.zeros((2, 2)), cov)
-        assert restarts.collapsed(mixture, ridges) == expected
-        off = mixture._replace(log_weights=jnp.array([0.0, -jnp.inf]))
-        assert not restarts.collapsed(off, ridges)
-
-
 def test_what_has_fallen_wins_only_among_its_like():
     values, fallen = jnp.array([3.0, 1.0, jnp.nan, 2.0]), jnp.array([True, False, False, False])
     np.testing.assert_array_equal(restarts.preferred(values, fallen), [-np.inf, 1, -np.inf, 2])

@@ -37,7 +37,7 @@ def test_table_tells_of_its_fits():
                     gmm.aic(m, X, W), gmm.icl(m, X, W))  # fmt: skip
         np.testing.assert_allclose([column[row] for column in TABLE[2:7]], expected, rtol=1e-10)
         assert TABLE.steps[row] == DONE.fits[TABLE.family[row]].steps[row % 3]
-        assert TABLE.converged[row]
+        assert TABLE.status[row] == gmm.Status.CONVERGED
 
 
 def test_reaches_scikit_learns_best():
