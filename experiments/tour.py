@@ -25,6 +25,7 @@ from jaxnn import gmm, kde, metrics, mlp, sweep, train
 __all__ = ["SMOKE", "TITLE", "Config", "plot", "run"]
 
 TITLE = ("A tour of jaxnn", "jaxnn 导览：从密度估计到神经网络")
+FAMILIES = ("full", "tied", "diag", "spherical")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -159,7 +160,7 @@ def generate(config: Config, key: Any, data: Parts, progress: Progress) -> dict[
 
     space = sweep.grid(components=config.components, start=range(config.starts))
     bics, best = {}, {}
-    for family in gmm.COVARIANCES:
+    for family in FAMILIES:
         fit_one = partial(fit_mixture, most=most, family=family)
         with progress.task(f"mixtures, {family}", len(space["start"])) as advance:
             result = sweep.run(

@@ -25,7 +25,7 @@ Y = rng.integers(0, K, N)
 KEY = jax.random.key(0)
 MEMBERS = jnp.arange(N)
 SQUARE = np.random.default_rng(1).normal(size=(N, N))
-FAMILIES = list(gmm.COVARIANCES)
+FAMILIES = ("full", "tied", "diag", "spherical")
 
 
 def mixture(family: str, dtype=np.float64) -> gmm.GMM:
@@ -37,6 +37,12 @@ def mixture(family: str, dtype=np.float64) -> gmm.GMM:
 
 
 MIX = mixture("full")
+SIZE, FORM = rng.uniform(0.5, 1.5, K), rng.uniform(0.5, 1.5, (K, D))
+STRUCTURED = {  # one of each class, with some arrays for all components and some for each
+    "VVE": gmm.Eigen(SIZE, FORM, rng.normal(size=(1, D, D))),
+    "VEE": gmm.Ellipsoid(SIZE, np.eye(D)[None] + np.tril(rng.uniform(size=(1, D, D)))),
+    "factors": gmm.Factors(FORM[:, :, None], rng.uniform(0.5, 1.5, (1, D))),
+}
 MOMENTS = gmm.e_step(MIX, X, W)
 PRIOR = gmm.Prior(1.5, X[0], 0.3, 7.0, np.array([[1.2, 0.0], [0.4, 0.8]]))
 DENSITY = kde.fit(jnp.asarray(X), bandwidth=jnp.array([0.7, 0.9]), sample_weight=jnp.asarray(W))
@@ -98,6 +104,8 @@ ROWS = {
     "gmm.bic": Row(gmm.bic, (MIX, X, W), (0, 1, 2)),
     "gmm.aic": Row(gmm.aic, (MIX, X, W), (0, 1, 2)),
     **{f"gmm.e_step {f}": Row(gmm.e_step, (mixture(f), X, W), (0, 1, 2)) for f in FAMILIES},
+    **{f"gmm.e_step {f}": Row(gmm.e_step, (MIX._replace(cov=cov), X, W), (0, 1, 2))
+       for f, cov in STRUCTURED.items()},
     "gmm.m_step": Row(gmm.m_step, (MIX, MOMENTS, 0.1), (0, 1, 2)),
     "gmm.m_step prior": Row(lambda m, t, p: gmm.m_step(m, t, prior=p), (MIX, MOMENTS, PRIOR),
                             (0, 1, 2)),
@@ -209,6 +217,7 @@ NO_ROW = {
     "gmm.describe": "returns a sentence",
     "gmm.select": "chooses on the host: the shape of its result depends on values",
     "gmm.fit_many": "a driver on the host around many gmm.fit",
+    "gmm.factors": "names a family, on the host",
     "train.optimizer": "returns an optax transformation",
     "train.segment": "the compiled inside of train.fit",
     "sweep.grid": "makes the members, on the host",

@@ -1,9 +1,13 @@
 """Gaussian mixtures: `init`, `fit`, `log_prob`, `sample` and what goes with them."""
 
 from jaxnn.gmm.batch import fit_many
-from jaxnn.gmm.covariances import COVARIANCES, Diag, Full, Spherical, Tied
+from jaxnn.gmm.covariances import Diag, Full, Spherical, Tied
 from jaxnn.gmm.criteria import aic, bic, icl, n_parameters
+from jaxnn.gmm.eigen import Eigen
+from jaxnn.gmm.ellipsoid import Ellipsoid
 from jaxnn.gmm.em import fit, m_step
+from jaxnn.gmm.factors import Factors, factors
+from jaxnn.gmm.families import COVARIANCES
 from jaxnn.gmm.family import Covariances
 from jaxnn.gmm.kmeans import KMeans, k_means
 from jaxnn.gmm.model import (
@@ -30,6 +34,9 @@ __all__ = [
     "BestFit",
     "Covariances",
     "Diag",
+    "Eigen",
+    "Ellipsoid",
+    "Factors",
     "Fit",
     "Full",
     "KMeans",
@@ -45,6 +52,7 @@ __all__ = [
     "default_prior",
     "describe",
     "e_step",
+    "factors",
     "fit",
     "fit_best",
     "fit_many",

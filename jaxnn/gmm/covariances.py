@@ -1,10 +1,11 @@
-"""Covariance families: full, tied, diag and spherical, as entries of one table.
+"""Covariance families: full, tied, diag and spherical.
 
 Shapes: k components, d features, c rows of a tile.  A family owns the square root of its
 covariances (Cholesky factors or standard deviations, in data units) and sees data in *whitened*
 coordinates y = S⁻¹(x − m): there the component that owns y is the standard normal, so densities,
 moments and updates keep their precision whatever the scale, the offset or the tightness of the
-clusters.  A new family is one class with the methods of `family.Covariances` and one table entry.
+clusters.  A new family is one class with the methods of `family.Covariances` and one entry in
+the table of `families`.
 
 `update` is the M-step for covariances (Bishop, 2006, eq. 9.25) in those coordinates: with the mean
 second moment E[yyᵀ] and the whitened shift δ of the mean, Σ_new = S(E[yyᵀ] − δδᵀ)Sᵀ + ridge.
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxnn.gmm.family import Covariances, Means, Whitened, Whitener
+from jaxnn.gmm.family import Means, Whitened, Whitener
 from jaxnn.linalg import inverse_tril, log_det_tril
 
 
@@ -240,11 +241,3 @@ class Spherical(NamedTuple):
     @staticmethod
     def n_parameters(k: int | Array, d: int) -> int | Array:
         return k
-
-
-COVARIANCES: dict[str, type[Covariances]] = {
-    "full": Full,
-    "tied": Tied,
-    "diag": Diag,
-    "spherical": Spherical,
-}

@@ -1,9 +1,14 @@
-"""What a covariance family must offer to the rest of the mixtures."""
+"""What a covariance family must offer to the rest of the mixtures.
+
+A family is two things: the entry of the table that starts it (`Family`), and the arrays with the
+methods that EM, densities and samples are made of (`Covariances`).  Where the kind of a family is
+in the shapes of its arrays, one class can be both.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 Whitener = Callable[[Float[Array, "c d"]], Float[Array, "k d c"]]
 Means = Float[Array, "k d"]
@@ -16,35 +21,41 @@ class Whitened(NamedTuple):
     the means; `alive` marks the components that have rows to learn from.
     """
 
-    second: Array
+    second: PyTree
     counts: Float[Array, " k"]
     shift: Float[Array, "k d"]
     alive: Bool[Array, " k"]
 
 
 @runtime_checkable
-class Covariances(Protocol):
-    """What a family must offer."""
+class Family(Protocol):
+    """What `init` starts a mixture with; hashable, since a family is a static choice."""
 
-    @staticmethod
-    def shape(k: int, d: int) -> tuple[int, ...]:
+    def from_variances(self, variances: Float[Array, " d"], k: int, /) -> "Covariances":
+        """Returns k components that all have these variances of the columns."""
+        ...
+
+
+@runtime_checkable
+class NamedFamily(Family, Protocol):
+    """An entry of `COVARIANCES`: can also be made from given covariances."""
+
+    def shape(self, k: int, d: int, /) -> tuple[int, ...]:
         """Returns the shape of the covariances that `from_covariances` takes."""
         ...
 
-    @staticmethod
-    def valid(covariances: Array) -> Bool[Array, ""]:
-        """Returns whether these are covariances: symmetric and positive definite."""
+    def valid(self, covariances: Array, /) -> Bool[Array, ""]:
+        """Returns whether these are covariances of the family: symmetric, positive definite."""
         ...
 
-    @staticmethod
-    def from_covariances(covariances: Array) -> "Covariances":
+    def from_covariances(self, covariances: Array, /) -> "Covariances":
         """Returns the family with these covariances (data units squared)."""
         ...
 
-    @staticmethod
-    def from_variances(variances: Float[Array, " d"], k: int) -> "Covariances":
-        """Returns k components that all have these variances of the columns, uncorrelated."""
-        ...
+
+@runtime_checkable
+class Covariances(Protocol):
+    """The arrays of k covariances and what can be done with them."""
 
     def covariances(self, means: Means) -> Float[Array, "k d d"]:
         """Returns all covariance matrices, data units squared."""
@@ -62,7 +73,7 @@ class Covariances(Protocol):
         """Returns S y, from whitened coordinates of the given components to data units."""
         ...
 
-    def second(self, y: Float[Array, "k d c"], resp: Float[Array, "k c"]) -> Array:
+    def second(self, y: Float[Array, "k d c"], resp: Float[Array, "k c"]) -> PyTree:
         """Returns the additive second moment Σ r yyᵀ, as far as the family needs it."""
         ...
 
@@ -70,7 +81,6 @@ class Covariances(Protocol):
         """Returns the M-step's family; components that are not alive keep what they had."""
         ...
 
-    @staticmethod
-    def n_parameters(k: int | Array, d: int) -> int | Array:
+    def n_parameters(self, k: int | Array, d: int) -> int | Array:
         """Returns how many free numbers k covariances have."""
         ...

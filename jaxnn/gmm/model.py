@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from jaxnn import checks
-from jaxnn.gmm.covariances import COVARIANCES
+from jaxnn.gmm.families import COVARIANCES
 from jaxnn.gmm.family import Covariances
 from jaxnn.linalg import map_rows, tile_rows
 from jaxnn.types import Data, Key
@@ -39,12 +39,13 @@ def from_covariances(
     Args:
         weights: shape (k,), not negative, summing to 1.
         means: shape (k, d).
-        covariances: data units squared; full (k, d, d), tied (d, d), diag (k, d), spherical (k,).
+        covariances: data units squared; full (k, d, d), tied (d, d), diag (k, d), spherical (k,);
+            where the family's constraint couples components, such as VEI, (k, d, d).
         family: a name in `COVARIANCES`.
 
     Raises:
         ValueError: wrong shapes, weights off the simplex, or a covariance that is not positive
-            definite.
+            definite or not of the family.
 
     >>> means, variances = jnp.array([[-1.0], [1.0]]), jnp.array([0.25, 1.0])
     >>> mixture = from_covariances(jnp.array([0.5, 0.5]), means, variances, family="spherical")
@@ -68,8 +69,8 @@ def from_covariances(
         lambda: COVARIANCES[family].valid(covariances)
     ):
         raise ValueError(
-            f"{where}: covariances must be symmetric and positive definite; "
-            "add a small ridge to their diagonals"
+            f"{where}: covariances must be symmetric, positive definite and of the family "
+            f"{family}; add a small ridge to their diagonals, or choose another family"
         )
     cov = COVARIANCES[family].from_covariances(covariances)
     return GMM(log_weights=jnp.log(weights), means=means, cov=cov)

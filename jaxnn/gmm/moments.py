@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
 from jaxnn import checks
 from jaxnn.gmm.model import GMM, door, joint_rows, tile_of
@@ -27,7 +27,7 @@ class Moments(NamedTuple):
 
     counts: Float[Array, " k"]
     first: Float[Array, "k d"]
-    second: Array
+    second: PyTree
     log_lik: Float[Array, ""]
 
 

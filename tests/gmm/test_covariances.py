@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from jaxnn.gmm.covariances import COVARIANCES
+from jaxnn.gmm.covariances import Diag, Full, Spherical, Tied
 from jaxnn.gmm.family import Whitened
 
+COVARIANCES = {"full": Full, "tied": Tied, "diag": Diag, "spherical": Spherical}
 K, D = 3, 2
 rng = np.random.default_rng(1)
 MEANS = jnp.asarray(rng.normal(size=(K, D)))
@@ -33,10 +34,6 @@ def dense(name: str) -> np.ndarray:
 @pytest.fixture(params=COVARIANCES)
 def name(request):
     return request.param
-
-
-def test_table_is_covered():
-    assert set(GIVEN) == set(COVARIANCES)
 
 
 def test_shape_and_round_trip(name):
