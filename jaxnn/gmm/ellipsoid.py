@@ -61,13 +61,11 @@ class Ellipsoid(NamedTuple):
         root = inverse_tril(self.scale_tril) * jnp.sqrt(ridge)[None, None, :]
         root = root / self.volume[:, None, None]
         moment += jnp.einsum("kij,klj->kil", root, root)
+        moment = jnp.where(sums.alive[:, None, None], moment, jnp.eye(d, dtype=moment.dtype)[None])
         # In the coordinates of scale_tril, of which all have a determinant of 1.
         moment *= jnp.square(self.volume)[:, None, None]
         share = shares(sums)
         if self.scale_tril.shape[0] > 1:
-            moment = jnp.where(
-                sums.alive[:, None, None], moment, jnp.eye(d, dtype=moment.dtype)[None]
-            )
             tril = jnp.linalg.cholesky(moment)
             own = jnp.exp(2 * log_det_tril(tril) / d)
             return Ellipsoid(
