@@ -14,6 +14,7 @@ The families with axes of their own depend on the units of the columns, as mclus
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -36,6 +37,7 @@ def shares(sums: Whitened) -> Float[Array, " k"]:
     return counts / jnp.sum(counts)
 
 
+@partial(jax.jit, static_argnames="family")
 def to_covariances(family: Any, covariances: Float[Array, "k d d"]) -> Any:
     """Returns the best of a family by the M-step's objective, of equal shares.
 
