@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Float, Int
 
 from jaxnn import checks
 from jaxnn.gmm.eigen import shares
 from jaxnn.gmm.family import Means, Whitened, Whitener
+from jaxnn.linalg import inverse_tril
 
 NOISES = ("diag", "tied", "spherical")
 
@@ -67,8 +67,9 @@ class Factors(NamedTuple):
         sign = jnp.where(jnp.diagonal(upper, axis1=1, axis2=2) < 0, -1.0, 1.0).astype(a.dtype)
         base = base * sign[:, None, :]
         n, bottom = base[:, :d], base[:, d:]
-        b = jnp.linalg.solve(_t(eye + bottom), _t(n))
-        return _Root(a=a, n=n, b=_t(b), tril=_t(upper * sign[:, :, None]))
+        # Small inverses, here and in `update`: solving for d right sides is far slower.
+        b = n @ _t(inverse_tril(_t(eye + bottom)))
+        return _Root(a=a, n=n, b=b, tril=_t(upper * sign[:, :, None]))
 
     def covariances(self, means: Means) -> Float[Array, "k d d"]:
         variances = jnp.broadcast_to(jnp.square(self.noise), means.shape)
@@ -129,7 +130,8 @@ class Factors(NamedTuple):
         left = diagonal - 2 * jnp.sum(n * along, axis=2) + _quadratic(n, inner)
         gap = (along - n @ inner) @ _t(lift) - n
         spread = jnp.eye(n.shape[2], dtype=n.dtype)[None] + lift @ inner @ _t(lift)
-        step = _t(cho_solve((jnp.linalg.cholesky(spread), True), _t(gap)))
+        root = inverse_tril(jnp.linalg.cholesky(spread))
+        step = gap @ _t(root) @ root
         ratio = left + jnp.sum(n * n, axis=2) - jnp.sum(step * gap, axis=2)
 
         alive = sums.alive

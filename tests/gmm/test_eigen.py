@@ -111,6 +111,43 @@ def test_float32_is_accurate():
     np.testing.assert_allclose(single[0], double[0], atol=5e-3)
 
 
+def objective(cov: Eigen, resp: np.ndarray) -> float:
+    """Minus twice the expected log-likelihood a row, by NumPy."""
+    counts = resp.sum(1)
+    centred = X[None] - (resp @ X / counts[:, None])[:, None]
+    scatter = np.einsum("kn,kni,knj->kij", resp, centred, centred) / counts[:, None, None]
+    matrices = np.asarray(cov.covariances(jnp.zeros((3, D))))
+    terms = np.linalg.slogdet(matrices)[1]
+    terms = terms + np.trace(np.linalg.solve(matrices, scatter), axis1=1, axis2=2)
+    return float(counts @ terms / counts.sum())
+
+
+def test_each_inner_step_lowers_the_objective(monkeypatch):
+    """An M-step of one inner iteration, many times."""
+    monkeypatch.setattr("jaxnn.gmm.eigen.INNER", 1)
+    once = jax.jit(step.__wrapped__)
+    resp = rng.dirichlet([3.0, 2.0, 1.0], N).T
+    cov = gmm.COVARIANCES["VVE"].from_variances(jnp.ones(D), 3)
+    values = []
+    for _ in range(30):
+        cov = once(cov, jnp.asarray(X[:3]), jnp.asarray(X), jnp.asarray(resp))
+        values.append(objective(cov, resp))
+    assert np.all(np.diff(values) < 1e-12)
+    assert values[-1] < values[0]
+
+
+def test_the_order_of_axes_means_nothing():
+    """Axes and shape reversed together are the same covariances: no M-step is a step back."""
+    resp = rng.dirichlet([8.0, 2.0, 0.5], N).T
+    args = jnp.asarray(X[:3]), jnp.asarray(X), jnp.asarray(resp)
+    cov = gmm.COVARIANCES["VEV"].from_variances(jnp.ones(D), 3)
+    for _ in range(3):
+        cov = step(cov, *args)
+    turned = Eigen(cov.volume, cov.shape[:, ::-1], cov.orientation[:, :, ::-1])
+    np.testing.assert_allclose(objective(turned, resp), objective(cov, resp), rtol=1e-12)
+    assert objective(step(turned, *args), resp) < objective(cov, resp) + 1e-13
+
+
 HARD = {
     "identical rows": np.ones((N, 3)),
     "two points": np.repeat([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]], N // 2, axis=0),

@@ -16,7 +16,7 @@ K, D, N = 3, 3, 40
 MCLUST = [name for name in gmm.COVARIANCES if name.isupper()]
 rng = np.random.default_rng(3)
 X = rng.normal(size=(N, D)) @ rng.normal(size=(D, D))
-RESP = rng.dirichlet(np.ones(K), N).T
+RESP = rng.dirichlet([6.0, 2.0, 0.5], N).T
 MEANS = rng.normal(size=(K, D))
 RIDGE = np.array([0.1, 0.2, 0.3])
 
