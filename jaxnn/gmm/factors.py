@@ -198,13 +198,10 @@ def factors(rank: int, *, noise: str = "diag") -> FactorFamily:
 
     Raises:
         TypeError, ValueError: a rank that is no whole number of at least 1; an unknown noise.
+            `init` raises ValueError for a rank that is not below the number of features.
 
-    >>> import jax
-    >>> from jaxnn import gmm
-    >>> x = jax.random.normal(jax.random.key(0), (100, 50))
-    >>> mixture = gmm.init(jax.random.key(1), x, 2, family=gmm.factors(3))
-    >>> mixture.cov.loadings.shape
-    (2, 50, 3)
+    >>> factors(3)
+    FactorFamily(rank=3, noise='diag')
     """
     checks.in_table("gmm.factors", "noise", noise, NOISES)
     return FactorFamily(checks.count("gmm.factors", "rank", rank), noise)
