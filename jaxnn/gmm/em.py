@@ -250,7 +250,9 @@ def fit(
     """
     where = "gmm.fit"
     x = door(where, mixture, x)
-    if checks.concrete(mixture.log_weights) and not checks.holds(lambda: sound(mixture)):
+    if all(map(checks.concrete, jax.tree.leaves(mixture))) and not checks.holds(
+        lambda: sound(mixture)
+    ):
         raise ValueError(f"{where}: mixture must be finite, got NaN or infinity in its parameters")
     checks.scalar(where, "ridge", ridge)
     checks.scalar(where, "tol", tol)

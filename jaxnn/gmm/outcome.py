@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxnn import checks
 from jaxnn.gmm.model import GMM
+from jaxnn.linalg import map_rows, tile_rows
 
 
 class Status(IntEnum):
@@ -93,14 +94,28 @@ def empty(counts: Float[Array, " k"]) -> Bool[Array, " k"]:
     return counts <= jnp.finfo(counts.dtype).eps * jnp.sum(counts)
 
 
+# Up to so many features the largest eigenvalue is looked for, beyond that the sum of all bounds it:
+# families for many features never form a matrix of d by d.
+FEW_FEATURES = 64
+
+
 def narrow(mixture: GMM, least: Float[Array, " d"]) -> Bool[Array, " k"]:
     """Returns which components owe half of their variance in some direction to `least`.
 
-    Half of the largest eigenvalue of Σ⁻¹ diag(least), from the trace of its eighth power: at most
-    d^(1/8) times too much.
+    Half of the largest eigenvalue of Σ⁻¹ diag(least): up to 64 features from the trace of its
+    eighth power, at most d^(1/8) times too much; beyond, from the trace itself.
     """
-    root = jnp.diag(jnp.sqrt(least))
-    rows = mixture.cov.whitener(jnp.zeros_like(mixture.means))(root)
+    d = least.shape[0]
+    whiten = mixture.cov.whitener(jnp.zeros_like(mixture.means))
+    if d > FEW_FEATURES:
+
+        def share(features: Int[Array, " c"]) -> Float[Array, "c k"]:
+            rows = jax.nn.one_hot(features, d, dtype=least.dtype) * jnp.sqrt(least)[None, :]
+            return jnp.sum(jnp.square(whiten(rows)), axis=1).T
+
+        size = tile_rows(d, mixture.means.size)
+        return ~(jnp.sum(map_rows(share, jnp.arange(d), size), axis=0) < 0.5)
+    rows = whiten(jnp.diag(jnp.sqrt(least)))
     gram = jnp.einsum("kij,kil->kjl", rows, rows)
     fourth = jnp.linalg.matrix_power(gram, 4)
     largest = jnp.sum(jnp.square(fourth), axis=(1, 2)) ** (1 / 8)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnn import checks
-from jaxnn.gmm.covariances import COVARIANCES
+from jaxnn.gmm.families import COVARIANCES
 from jaxnn.gmm.family import Whitened
 from jaxnn.gmm.model import GMM
 from jaxnn.gmm.moments import row_weights

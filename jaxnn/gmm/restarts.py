@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxnn import checks
-from jaxnn.gmm.covariances import COVARIANCES
 from jaxnn.gmm.em import fit
+from jaxnn.gmm.families import family_of
+from jaxnn.gmm.family import Family
 from jaxnn.gmm.model import GMM
 from jaxnn.gmm.moments import row_weights
 from jaxnn.gmm.outcome import Fit, Status, unfinished
@@ -139,7 +140,7 @@ def _fit_best(
     weight: Float[Array, " n"],
     limits: Limits,
     k: int,
-    family: str,
+    family: Family,
     start: str,
     n_starts: int,
     n_continued: int,
@@ -158,7 +159,7 @@ def fit_best(
     x: Data,
     n_components: int,
     *,
-    family: str = "full",
+    family: str | Family = "full",
     start: str = "k-means++",
     n_starts: int = 10,
     short_steps: int | Int[Array, ""] = 10,
@@ -177,7 +178,7 @@ def fit_best(
         key: draws all starts.
         x: rows of shape (n, d).
         n_components: k, from 1 to n.
-        family: a name in `COVARIANCES`.
+        family: a name in `COVARIANCES`, or `factors(rank)`.
         start: a name in `STARTS`.
         n_starts: how many starts.
         short_steps: M-steps of each start before the choice.
@@ -196,13 +197,13 @@ def fit_best(
     where = "gmm.fit_best"
     checks.key(where, key)
     x, k = rows_and_count(where, x, n_components)
-    checks.in_table(where, "family", family, COVARIANCES)
+    kind = family_of(where, family)
     checks.in_table(where, "start", start, STARTS)
     n_starts, n_continued = starts_and_continued(where, n_starts, n_continued)
     weight = row_weights(where, x, sample_weight)
     numbers = limits(where, x.dtype, ridge, tol, max_steps, short_steps)
     layout = layout_or_default(where, layout)
-    return _fit_best(key, x, weight, numbers, k, family, start, n_starts, n_continued, layout)
+    return _fit_best(key, x, weight, numbers, k, kind, start, n_starts, n_continued, layout)
 
 
 def starts_and_continued(

@@ -16,8 +16,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxnn import checks
-from jaxnn.gmm.covariances import COVARIANCES
 from jaxnn.gmm.criteria import fit_and_entropy, n_parameters
+from jaxnn.gmm.families import family_of
+from jaxnn.gmm.family import Family
 from jaxnn.gmm.model import GMM
 from jaxnn.gmm.moments import row_weights
 from jaxnn.gmm.outcome import Fit, Status
@@ -65,7 +66,7 @@ def _fit_family(
     limits: Limits,
     *,
     k: int,
-    family: str,
+    family: Family,
     start: str,
     n_continued: int,
     layout: str,
@@ -82,13 +83,11 @@ def _fit_family(
     return LAYOUTS[layout](candidate, (seeds, active))
 
 
-def without_unused(mixture: GMM, family: str) -> GMM:
+def without_unused(mixture: GMM, family: Family) -> GMM:
     """Returns the mixture without its components of weight zero (it must be concrete)."""
     used = jnp.flatnonzero(mixture.log_weights > -jnp.inf)
     variances = jax.ShapeDtypeStruct(mixture.means.shape[1:], mixture.means.dtype)
-    shapes = [
-        jax.eval_shape(partial(COVARIANCES[family].from_variances, k=k), variances) for k in (1, 2)
-    ]
+    shapes = [jax.eval_shape(lambda v, k=k: family.from_variances(v, k), variances) for k in (1, 2)]
 
     def take(leaf: Array, one: Any, two: Any) -> Array:
         axes = [i for i, sizes in enumerate(zip(one.shape, two.shape, strict=True)) if
@@ -135,20 +134,19 @@ def _counts(where: str, n_components: Any, n: int) -> list[int]:
     return counts
 
 
-def _names(where: str, families: Iterable[str]) -> list[str]:
-    names = [families] if isinstance(families, str) else list(families)
-    for name in names:
-        checks.in_table(where, "family", name, COVARIANCES)
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"{where}: families must be different names, at least one, got {names}")
-    return names
+def _families(where: str, families: str | Family | Iterable[str | Family]) -> dict[str, Family]:
+    given = [families] if isinstance(families, str | Family) else list(families)
+    found = {str(family): family_of(where, family) for family in given}
+    if not found or len(found) < len(given):
+        raise ValueError(f"{where}: families must be different names, at least one, got {given}")
+    return found
 
 
 def select(
     key: Key,
     x: Data,
     n_components: Iterable[int] = range(1, 11),
-    families: Iterable[str] = ("full", "tied", "diag", "spherical"),
+    families: Iterable[str | Family] = ("full", "tied", "diag", "spherical"),
     *,
     criterion: str = "bic",
     start: str = "k-means",
@@ -168,7 +166,7 @@ def select(
         key: draws the starts and the folds.
         x: rows of shape (n, d).
         n_components: numbers of components, each from 1 to n.
-        families: names in `COVARIANCES`.
+        families: names in `COVARIANCES`, or `factors(rank)`.
         criterion: a name in `selection.CRITERIA`: "bic", "aic", "icl" or "held_out".
         start: a name in `STARTS`. All families share their seeds.
         n_starts: starts of each candidate; the best counts.
@@ -198,7 +196,7 @@ def select(
     x = checks.data(where, "x", x)
     checks.precise(where, "x", x)
     counts = _counts(where, n_components, x.shape[0])
-    names = _names(where, families)
+    kinds = _families(where, families)
     checks.in_table(where, "criterion", criterion, CRITERIA)
     checks.in_table(where, "start", start, STARTS)
     n_starts, n_continued = starts_and_continued(where, n_starts, n_continued)
@@ -215,27 +213,28 @@ def select(
     results = _fit_all(
         jax.random.split(key_starts, n_starts), x, [(weight, weight)] +
         [(weight - part, part) for part in held], active, numbers,
-        k=max(counts), families=names, start=start, n_continued=n_continued,
+        k=max(counts), families=list(kinds.values()), start=start, n_continued=n_continued,
         layout=layout_or_default(where, layout),
     )  # fmt: skip
+    results = [dict(zip(kinds, part, strict=True)) for part in results]
     rows = jnp.sum(weight)
     unseen = {name: sum(part[name].log_lik for part in results[1:]) / rows if held
-              else jnp.full(len(counts), jnp.nan, x.dtype) for name in names}  # fmt: skip
-    table = _table(names, active, results[0], unseen, rows)
+              else jnp.full(len(counts), jnp.nan, x.dtype) for name in kinds}  # fmt: skip
+    table = _table(list(kinds), active, results[0], unseen, rows)
     score = CRITERIA[criterion] * getattr(table, criterion)
     score = preferred(score, table.status >= Status.DEGENERATE)
     row = int(jnp.argmax(score))
     if score[row] == -jnp.inf:
         raise ValueError(f"{where}: no fit is finite; scale the columns or give a larger ridge")
-    fits = {name: results[0][name].fit for name in names}
+    fits = {name: results[0][name].fit for name in kinds}
     winner = jax.tree.map(lambda a: a[row % len(counts)], fits[table.family[row]].mixture)
-    return Selection(without_unused(winner, table.family[row]), row, criterion, table, fits)
+    return Selection(without_unused(winner, kinds[table.family[row]]), row, criterion, table, fits)
 
 
 def _fit_all(
     keys: Array, x: Array, splits: list[tuple[Array, Array]], active: Array, numbers: Limits,
-    *, k: int, families: Sequence[str], start: str, n_continued: int, layout: str,
-) -> list[dict[str, Candidates]]:  # fmt: skip
+    *, k: int, families: Sequence[Family], start: str, n_continued: int, layout: str,
+) -> list[list[Candidates]]:  # fmt: skip
     """Returns the candidates of each family for each pair of weights to fit and to judge by.
 
     Tracing stays in this thread, whose settings JAX would not find in others; compiling and
@@ -259,7 +258,4 @@ def _fit_all(
         drawn = list(pool.map(lambda split: draw(keys, x, split[0], active), splits))
         jobs = [(i, drawn[j], split) for j, split in enumerate(splits) for i in range(len(fit))]
         done = list(pool.map(candidates, jobs))
-    return [
-        dict(zip(families, done[i : i + len(fit)], strict=True))
-        for i in range(0, len(done), len(fit))
-    ]
+    return [done[i : i + len(fit)] for i in range(0, len(done), len(fit))]

@@ -17,8 +17,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxnn import checks
-from jaxnn.gmm.covariances import COVARIANCES
 from jaxnn.gmm.em import maximise
+from jaxnn.gmm.families import family_of
+from jaxnn.gmm.family import Family
 from jaxnn.gmm.kmeans import BATCH, BATCH_STEPS, LARGE, lloyd, mini_batches, nearest, seeds
 from jaxnn.gmm.model import GMM, joint_rows, tile_of
 from jaxnn.gmm.moments import Moments, row_weights
@@ -120,7 +121,7 @@ def _shared_moments(
 
 
 def from_shares(
-    family: str, x: Float[Array, "n d"], weight: Float[Array, " n"], share: Shares, k: int,
+    family: Family, x: Float[Array, "n d"], weight: Float[Array, " n"], share: Shares, k: int,
     unit: tuple[Float[Array, " d"], Float[Array, " d"]],
 ) -> GMM:  # fmt: skip
     """Returns one M-step from the given shares; `unit` is the mean and variance of the data.
@@ -131,14 +132,14 @@ def from_shares(
     even = GMM(
         log_weights=jnp.full(k, -jnp.log(jnp.asarray(k, x.dtype))),
         means=jnp.broadcast_to(mean, (k, *mean.shape)),
-        cov=COVARIANCES[family].from_variances(variance, k),
+        cov=family.from_variances(variance, k),
     )
     return maximise(even, _shared_moments(even, x, weight, share), START_RIDGE * variance)
 
 
 def from_seeds(
     seeds: Seeds, x: Float[Array, "n d"], weight: Float[Array, " n"], active: Int[Array, ""],
-    k: int, family: str, start: str,
+    k: int, family: Family, start: str,
 ) -> GMM:  # fmt: skip
     """Returns the mixture that `start` makes of its seeds, with `active` components in use."""
     mean, variance = mean_and_variance(x, weight)
@@ -181,7 +182,7 @@ def _init(
     weight: Float[Array, " n"],
     active: Int[Array, ""],
     k: int,
-    family: str,
+    family: Family,
     start: str,
 ) -> GMM:
     z, rule = _standardised(x, weight), STARTS[start]
@@ -195,7 +196,7 @@ def init(
     x: Data,
     n_components: int,
     *,
-    family: str = "full",
+    family: str | Family = "full",
     start: str = "k-means++",
     sample_weight: Weights | None = None,
     active: int | Int[Array, ""] | None = None,
@@ -206,7 +207,7 @@ def init(
         key: draws the seeds.
         x: rows of shape (n, d).
         n_components: k, from 1 to n.
-        family: a name in `COVARIANCES`.
+        family: a name in `COVARIANCES`, or `factors(rank)`.
         start: a name in `STARTS`. "k-means++" spreads the seeds, "k-means" moves them to the
             centres of their rows (by mini-batches beyond 131,072 rows), "random points" takes
             any rows, "random responsibilities" gives each row random shares of all components.
@@ -223,14 +224,14 @@ def init(
     where = "gmm.init"
     checks.key(where, key)
     x, k = rows_and_count(where, x, n_components)
-    checks.in_table(where, "family", family, COVARIANCES)
+    kind = family_of(where, family)
     checks.in_table(where, "start", start, STARTS)
     weight = row_weights(where, x, sample_weight)
     if active is None:
         active = k
     elif checks.concrete(active):
         active = checks.count(where, "active", active, most=k)
-    return _init(key, x, weight, jnp.asarray(active), k, family, start)
+    return _init(key, x, weight, jnp.asarray(active), k, kind, start)
 
 
 def rows_and_count(where: str, x: Data, n_components: int) -> tuple[Float[Array, "n d"], int]:
@@ -243,7 +244,7 @@ def rows_and_count(where: str, x: Data, n_components: int) -> tuple[Float[Array,
 @partial(jax.jit, static_argnames=("k", "family"))
 def _from_labels(
     labels: Int[Array, " n"], x: Float[Array, "n d"], weight: Float[Array, " n"], k: int,
-    family: str,
+    family: Family,
 ) -> GMM:  # fmt: skip
     # No component has the number −1: rows of unknown label have no share in any.
     share = lambda rows, number: jax.nn.one_hot(labels[number], k, dtype=x.dtype)
@@ -255,7 +256,7 @@ def from_labels(
     x: Data,
     n_components: int,
     *,
-    family: str = "full",
+    family: str | Family = "full",
     sample_weight: Weights | None = None,
 ) -> GMM:
     """Returns the mixture of labelled rows: a start for EM where some answers are known.
@@ -265,7 +266,7 @@ def from_labels(
             no part, and EM will place them.
         x: rows of shape (n, d).
         n_components: k, from 1 to n. A component that no label names has weight zero.
-        family: a name in `COVARIANCES`.
+        family: a name in `COVARIANCES`, or `factors(rank)`.
         sample_weight: shape (n,).
 
     One hundredth of the variance of each column of `x` is added to the variances of the classes,
@@ -277,10 +278,10 @@ def from_labels(
     """
     where = "gmm.from_labels"
     x, k = rows_and_count(where, x, n_components)
-    checks.in_table(where, "family", family, COVARIANCES)
+    kind = family_of(where, family)
     labels = checks.labels(where, "labels", labels, x.shape[0], k, least=-1)
     weight = row_weights(where, x, sample_weight)
     known = checks.concrete(labels) and checks.concrete(weight)
     if known and checks.holds(lambda: (labels < 0) | (weight == 0)):
         raise ValueError(f"{where}: labels must name a component for some row that counts")
-    return _from_labels(labels, x, weight, k, family)
+    return _from_labels(labels, x, weight, k, kind)

@@ -32,7 +32,7 @@ def iterate(family: str, error: float) -> gmm.GMM:
     return gmm.GMM(jnp.log(jnp.array([0.5, 0.5, 0.0])), means, cov)
 
 
-@pytest.mark.parametrize("family", gmm.COVARIANCES)
+@pytest.mark.parametrize("family", ["full", "tied", "diag", "spherical"])
 def test_jump_lands_on_the_limit_of_a_geometric_sequence(family):
     """Closed form: errors e, λe, λ²e give α = 1 / (1 − λ), and a + 2αr + α²v = the limit."""
     jump = jax.jit(extrapolate)

@@ -60,7 +60,7 @@ def test_best_is_the_winner_without_its_empty_components():
     )
 
 
-@pytest.mark.parametrize("family", gmm.COVARIANCES)
+@pytest.mark.parametrize("family", ["full", "tied", "diag", "spherical"])
 def test_empty_components_go_from_every_family(family):
     """Oracle: the places of the others; what all share is kept."""
     means, variances = jnp.asarray(X[:4]), jnp.arange(1.0, 5.0)
@@ -70,7 +70,7 @@ def test_empty_components_go_from_every_family(family):
         lambda a: a * jnp.arange(1.0, 5.0).reshape(-1, *[1] * (a.ndim - 1)), cov
     ) if family != "tied" else cov  # fmt: skip
     off = gmm.GMM(jnp.log(jnp.array([0.3, 0.0, 0.7, 0.0])), means, cov)
-    two = selection.without_unused(off, family)
+    two = selection.without_unused(off, gmm.COVARIANCES[family])
     np.testing.assert_array_equal(two.means, X[[0, 2]])
     np.testing.assert_allclose(np.exp(two.log_weights), [0.3, 0.7])
     whole = np.asarray(off.cov.covariances(off.means))
