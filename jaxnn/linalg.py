@@ -58,6 +58,29 @@ def fold_rows(
     return lax.scan(body, carry, jnp.arange(0, n, size))[0]
 
 
+def sum_rows(
+    f: Callable[[PyTree, Bool[Array, " size"]], PyTree], rows: PyTree, size: int
+) -> PyTree:
+    """Returns the sum of `f(tile, fresh)` over the tiles of `rows`; `fresh` as in `fold_rows`."""
+    n = _length(rows)
+    if size >= n:
+        return f(rows, jnp.ones(n, bool))
+    pairs = -(-n // (2 * size))
+    size = -(-n // (2 * pairs))  # tiles of equal length, so that hardly a row is seen twice
+
+    def body(total: PyTree, start: Array) -> tuple[PyTree, None]:
+        # Two tiles that do not wait for each other: a core each.
+        pair = [f(*_tile(rows, begin, n, size)) for begin in (start, start + size)]
+        return jax.tree.map(lambda *parts: sum(parts), total, *pair), None
+
+    first = jax.tree.map(lambda a: a[:size], rows)
+    zero = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+        jax.eval_shape(f, first, jnp.ones(size, bool)),
+    )
+    return lax.scan(body, zero, jnp.arange(0, n, 2 * size))[0]
+
+
 def map_rows(f: Callable[[PyTree], PyTree], rows: PyTree, size: int) -> PyTree:
     """Returns `f(rows)` for a row-wise `f`, evaluated tile by tile."""
     n = _length(rows)

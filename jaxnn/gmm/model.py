@@ -5,22 +5,24 @@ Log-densities are nats.  A mixture is a pytree: a batch of mixtures has a leadin
 leaf, as `vmap` returns and takes it.  A weight of zero (log −inf) switches a component off.
 """
 
-import math
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax.nn import logsumexp
+from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from jaxnn import checks
 from jaxnn.gmm.families import COVARIANCES
+from jaxnn.gmm import forms
 from jaxnn.gmm.family import Covariances
 from jaxnn.linalg import map_rows, tile_rows
 from jaxnn.types import Data, Key
+
+Result = TypeVar("Result")
 
 
 class GMM(NamedTuple):
@@ -88,31 +90,25 @@ def door(where: str, mixture: GMM, x: Data) -> Array:
     return rows
 
 
-def joint_rows(
-    mixture: GMM,
-) -> Callable[[Float[Array, "c d"]], tuple[Float[Array, "k d c"], Float[Array, "k c"]]]:
-    """Returns the map of a tile of rows to whitened residuals and log w_k + log N(x | k)."""
-    whiten = mixture.cov.whitener(mixture.means)
-    d = mixture.means.shape[1]
-    log_det = mixture.cov.log_det(mixture.means)
-    constant = mixture.log_weights - log_det - 0.5 * d * math.log(2 * math.pi)
-
-    def joint(x: Float[Array, "c d"]) -> tuple[Float[Array, "k d c"], Float[Array, "k c"]]:
-        y = whiten(x)
-        return y, constant[:, None] - 0.5 * jnp.sum(y * y, axis=1)
-
-    return joint
+def by_form(mixture: GMM, n: int, run: Callable[[forms.Form], Result]) -> Result:
+    """Returns `run(form)` for the form in which n rows are best evaluated; see `forms`."""
+    return forms.choose(mixture.log_weights, mixture.means, mixture.cov, n, run)
 
 
-def tile_of(mixture: GMM, n: int) -> int:
-    """Returns the rows of a tile whose residuals fit the working set."""
-    return tile_rows(n, mixture.means.size)
+def evidence(joint: Float[Array, "k c"]) -> tuple[Float[Array, "k c"], Float[Array, " c"]]:
+    """Returns w_k N(x | k) up to a factor a row, and log Σ_k w_k N(x | k) (nats)."""
+    top = lax.stop_gradient(jnp.max(joint, axis=0))
+    top = jnp.where(jnp.isfinite(top), top, 0.0)
+    terms = jnp.exp(joint - top[None])
+    return terms, top + jnp.log(jnp.sum(terms, axis=0))
 
 
 @jax.jit
 def _log_joint(mixture: GMM, x: Float[Array, "n d"]) -> Float[Array, "n k"]:
-    joint = joint_rows(mixture)
-    return map_rows(lambda tile: joint(tile)[1].T, x, tile_of(mixture, x.shape[0]))
+    def run(form: forms.Form) -> Float[Array, "n k"]:
+        return map_rows(lambda tile: form.joint(tile)[1].T, x, form.tile(x.shape[0]))
+
+    return by_form(mixture, x.shape[0], run)
 
 
 def log_joint(mixture: GMM, x: Data) -> Float[Array, "n k"]:
@@ -125,8 +121,12 @@ def log_joint(mixture: GMM, x: Data) -> Float[Array, "n k"]:
 
 @jax.jit
 def _log_prob(mixture: GMM, x: Float[Array, "n d"]) -> Float[Array, " n"]:
-    joint = joint_rows(mixture)
-    return map_rows(lambda tile: logsumexp(joint(tile)[1], axis=0), x, tile_of(mixture, x.shape[0]))
+    def run(form: forms.Form) -> Float[Array, " n"]:
+        # Kept for the backward pass, the statistics of all rows would be larger than the data.
+        of_tile = jax.checkpoint(lambda tile: evidence(form.joint(tile)[1])[1])
+        return map_rows(of_tile, x, form.tile(x.shape[0]))
+
+    return by_form(mixture, x.shape[0], run)
 
 
 def log_prob(mixture: GMM, x: Data) -> Float[Array, " n"]:

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
 from jaxnn import checks
-from jaxnn.gmm.model import GMM, door, joint_rows, tile_of
-from jaxnn.linalg import fold_rows
+from jaxnn.gmm.forms import Form
+from jaxnn.gmm.model import GMM, by_form, door, evidence
+from jaxnn.linalg import sum_rows
 from jaxnn.types import Data, Weights
 
 
@@ -38,33 +39,26 @@ def moments(
 
     The hard form is the classification EM of Celeux and Govaert (1992).
     """
-    joint_of = joint_rows(mixture)
-    k = mixture.means.shape[0]
 
-    def of_tile(rows: Float[Array, "c d"], w: Float[Array, " c"]) -> Moments:
-        y, joint = joint_of(rows)
-        evidence = jax.nn.logsumexp(joint, axis=0)
-        if hard:
-            resp = jax.nn.one_hot(jnp.argmax(joint, axis=0), k, dtype=y.dtype, axis=0)
-        else:
-            resp = jnp.exp(joint - evidence[None])
-        resp *= w[None]
-        return Moments(
-            counts=jnp.sum(resp, axis=1),
-            first=jnp.sum(y * resp[:, None, :], axis=2),
-            second=mixture.cov.second(y, resp),
-            log_lik=jnp.sum(w * evidence),
-        )
+    def run(form: Form) -> Moments:
+        def of_tile(
+            tile: tuple[Float[Array, "c d"], Float[Array, " c"]], fresh: Bool[Array, " c"]
+        ) -> tuple[PyTree, Float[Array, ""]]:
+            rows, w = tile[0], tile[1] * fresh
+            state, joint = form.joint(rows)
+            terms, log_density = evidence(joint)
+            if hard:
+                best = jnp.argmax(joint, axis=0)
+                resp = jax.nn.one_hot(best, joint.shape[0], dtype=joint.dtype, axis=0) * w[None]
+            else:
+                resp = terms * (w / jnp.sum(terms, axis=0))[None]
+            return form.collect(state, resp), jnp.sum(w * log_density)
 
-    def step(total: Moments, tile: tuple[Array, Array], fresh: Bool[Array, " c"]) -> Moments:
-        rows, w = tile
-        return jax.tree.map(jnp.add, total, of_tile(rows, w * fresh))
+        sums, log_lik = sum_rows(of_tile, (x, weight), form.tile(x.shape[0]))
+        counts, first, second = form.finish(sums)
+        return Moments(counts=counts, first=first, second=second, log_lik=log_lik)
 
-    zero = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
-        jax.eval_shape(of_tile, x[:1], weight[:1]),
-    )
-    return fold_rows(step, zero, (x, weight), tile_of(mixture, x.shape[0]))
+    return by_form(mixture, x.shape[0], run)
 
 
 _moments = jax.jit(moments, static_argnames="hard")
