@@ -48,8 +48,8 @@ def _one(z: Placed) -> Float[Array, "1 c"]:
     return jnp.ones((1, z.shape[1]), z.dtype)
 
 
-def _sums(t: Statistics, resp: Float[Array, "k c"]) -> Float[Array, "k f"]:
-    return jnp.einsum("kc,fc->kf", resp, t, precision=EXACT)
+def _sums(t: Statistics, resp: Float[Array, "k c"]) -> Float[Array, "f k"]:
+    return jnp.einsum("fc,kc->fk", t, resp, precision=EXACT)  # the other way round is 1.5x slower
 
 
 def _scaler(centre: Float[Array, " d"], scale: Float[Array, " d"]) -> Callable[[Rows], Placed]:
@@ -71,24 +71,29 @@ def _full(cov: Full, means: Means, centre: Float[Array, " d"]) -> Natural:
     shift = jnp.einsum("kij,kj->ki", inverse, means - centre[None], precision=EXACT)
     root = jnp.concatenate([inverse * scale[None, None, :], -shift[:, :, None]], axis=2)
     square = jnp.einsum("kai,kaj->kij", root, root, precision=EXACT)
-    i, j = jnp.triu_indices(d + 1)
-    twice = jnp.where(i == j, 0.5, 1.0).astype(means.dtype)
+    # The statistics are the products z_i z_j of the upper triangle, in constant order.
+    pairs = [(i, j) for i in range(d + 1) for j in range(i, d + 1)]
+    number = {pair: f for f, pair in enumerate(pairs)}
+    i, j = (jnp.asarray(side) for side in zip(*pairs, strict=True))
+    packed = jnp.asarray(
+        [[number[min(a, b), max(a, b)] for b in range(d + 1)] for a in range(d + 1)]
+    )
+    times = jnp.where(i == j, -0.5, -1.0).astype(means.dtype)
 
     def statistics(z: Placed) -> Statistics:
         z = jnp.concatenate([z, _one(z)])
         return z[i] * z[j]
 
-    def finish(sums: Float[Array, "k f"]) -> Sums:
-        upper = jnp.zeros((len(sums), d + 1, d + 1), sums.dtype).at[:, i, j].set(sums * twice[None])
-        outer = upper + jnp.swapaxes(upper, 1, 2)
-        half = jnp.einsum("kai,kij->kaj", root, outer, precision=EXACT)
+    def finish(sums: Float[Array, "f k"]) -> Sums:
+        outer = sums[packed]
+        half = jnp.einsum("kai,ijk->kaj", root, outer, precision=EXACT)
         second = jnp.einsum("kaj,kbj->kab", half, root, precision=EXACT)
-        return sums[:, -1], half[:, :, d], second
+        return sums[-1], half[:, :, d], second
 
     return Natural(
         place=_scaler(centre, scale),
         statistics=statistics,
-        eta=-square[:, i, j] * twice[None],
+        eta=square[:, i, j] * times[None],
         probes=(reach / scale[None]).T,
         collect=_sums,
         finish=finish,
@@ -101,8 +106,8 @@ def _diag(cov: Diag, means: Means, centre: Float[Array, " d"]) -> Natural:
     scale = lax.stop_gradient(jnp.max(reach, axis=0))
     slope, shift = scale[None] / cov.scale, (means - centre[None]) / cov.scale  # y = slope z − shift
 
-    def finish(sums: Float[Array, "k f"]) -> Sums:
-        squares, singles, counts = sums[:, :d], sums[:, d : 2 * d], sums[:, 2 * d :]
+    def finish(sums: Float[Array, "f k"]) -> Sums:
+        squares, singles, counts = sums[:d].T, sums[d : 2 * d].T, sums[2 * d :].T
         first = slope * singles - shift * counts
         return counts[:, 0], first, slope * (slope * squares - shift * singles) - shift * first
 
@@ -129,8 +134,8 @@ def _spherical(cov: Spherical, means: Means, centre: Float[Array, " d"]) -> Natu
     scale = lax.stop_gradient(jnp.max(reach))
     slope, shift = scale / cov.scale[:, None], (means - centre[None]) / cov.scale[:, None]
 
-    def finish(sums: Float[Array, "k f"]) -> Sums:
-        squares, singles, counts = sums[:, 0], sums[:, 1 : d + 1], sums[:, d + 1 :]
+    def finish(sums: Float[Array, "f k"]) -> Sums:
+        squares, singles, counts = sums[0], sums[1 : d + 1].T, sums[d + 1 :].T
         first = slope * singles - shift * counts
         inner = jnp.sum(shift * (slope * singles + first), axis=1)
         return counts[:, 0], first, (jnp.square(slope[:, 0]) * squares - inner) / d
@@ -159,7 +164,7 @@ def _tied(cov: Tied, means: Means, centre: Float[Array, " d"]) -> Natural:
         return _sums(t, resp), _sums(z, z * jnp.sum(resp, axis=0)[None])
 
     def finish(sums: tuple[Array, Array]) -> Sums:
-        singles, counts = sums[0][:, 1 : d + 1], sums[0][:, d + 1 :]
+        singles, counts = sums[0][1 : d + 1].T, sums[0][d + 1 :].T
         first = singles - shift * counts
         cross = jnp.einsum("ki,kj->ij", shift, singles, precision=EXACT)
         return counts[:, 0], first, sums[1] - cross - jnp.einsum("ki,kj->ij", first, shift, precision=EXACT)
