@@ -59,26 +59,28 @@ def fold_rows(
 
 
 def sum_rows(
-    f: Callable[[PyTree, Bool[Array, " size"]], PyTree], rows: PyTree, size: int
+    f: Callable[[PyTree, Bool[Array, " size"]], PyTree], rows: PyTree, size: int, lanes: int = 1
 ) -> PyTree:
-    """Returns the sum of `f(tile, fresh)` over the tiles of `rows`; `fresh` as in `fold_rows`."""
+    """Returns the sum of `f(tile, fresh)` over the tiles of `rows`; `fresh` as in `fold_rows`.
+
+    `lanes` tiles at a time do not wait for one another, so that each can have a core.
+    """
     n = _length(rows)
     if size >= n:
         return f(rows, jnp.ones(n, bool))
-    pairs = -(-n // (2 * size))
-    size = -(-n // (2 * pairs))  # tiles of equal length, so that hardly a row is seen twice
+    turns = -(-n // (lanes * size))
+    size = -(-n // (lanes * turns))  # all tiles of one length: hardly a row is seen twice
 
     def body(total: PyTree, start: Array) -> tuple[PyTree, None]:
-        # Two tiles that do not wait for each other: a core each.
-        pair = [f(*_tile(rows, begin, n, size)) for begin in (start, start + size)]
-        return jax.tree.map(lambda *parts: sum(parts), total, *pair), None
+        parts = [f(*_tile(rows, start + lane * size, n, size)) for lane in range(lanes)]
+        return jax.tree.map(lambda *leaves: sum(leaves), total, *parts), None
 
     first = jax.tree.map(lambda a: a[:size], rows)
     zero = jax.tree.map(
         lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
         jax.eval_shape(f, first, jnp.ones(size, bool)),
     )
-    return lax.scan(body, zero, jnp.arange(0, n, 2 * size))[0]
+    return lax.scan(body, zero, jnp.arange(0, n, lanes * size))[0]
 
 
 def map_rows(f: Callable[[PyTree], PyTree], rows: PyTree, size: int) -> PyTree:

@@ -21,6 +21,20 @@ def test_fold_counts_every_row_once(size):
     np.testing.assert_allclose(linalg.fold_rows(step, jnp.zeros(3), X, size), X.sum(0), rtol=1e-12)
 
 
+@pytest.mark.parametrize("lanes", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 10, 51, 52, 102, 1000])
+def test_sum_counts_every_row_once(size, lanes):
+    """Oracle: the sums of the whole array, for a pytree; no tile is longer than `size`."""
+
+    def f(tile, fresh):
+        assert tile.shape[0] <= size
+        return {"sum": jnp.sum(tile * fresh[:, None], axis=0), "count": jnp.sum(fresh)}
+
+    total = linalg.sum_rows(f, X, size, lanes)
+    np.testing.assert_allclose(total["sum"], X.sum(0), rtol=1e-12)
+    assert total["count"] == 103
+
+
 @pytest.mark.parametrize("size", [1, 10, 51, 102, 103, 1000])
 def test_map_returns_every_row_in_order(size):
     """Oracle: the function of the whole array, for a pytree in and out."""

@@ -34,13 +34,15 @@ class Form(NamedTuple):
 
     `joint` maps rows to what `collect` needs and to log w_k + log N(x | k) (nats); `collect` sums
     over the tile, weighted by responsibilities; `finish` turns such sums, added up, into counts
-    and first and second whitened moments.  `width` is how many numbers a row occupies meanwhile.
+    and first and second whitened moments.  `width` is how much a row occupies meanwhile (numbers
+    of 8 bytes), and `lanes` how many tiles are worth working on at a time.
     """
 
     joint: Callable[[Float[Array, "c d"]], tuple[Any, Joint]]
     collect: Callable[[Any, Joint], PyTree]
     finish: Callable[[Any], Sums]
     width: int
+    lanes: int
 
     def tile(self, n: int) -> int:
         """Returns how many of n rows a tile holds."""
@@ -63,16 +65,20 @@ def whitened(log_weights: LogWeights, means: Means, cov: Covariances) -> Form:
     def collect(y: Float[Array, "k d c"], resp: Joint) -> Sums:
         return jnp.sum(resp, axis=1), jnp.sum(y * resp[:, None, :], axis=2), cov.second(y, resp)
 
-    return Form(joint, collect, finish=lambda sums: sums, width=means.size)
+    return Form(joint, collect, finish=lambda sums: sums, width=means.size, lanes=1)
 
 
-def _from_natural(natural: Natural, constant: Float[Array, " k"]) -> Form:
+def linear(natural: Natural, log_weights: LogWeights, means: Means, cov: Covariances) -> Form:
+    """Returns the fast form, linear in the statistics of a row."""
+    constant = _constant(log_weights, means, cov)
+
     def joint(x: Float[Array, "c d"]) -> tuple[Float[Array, "f c"], Joint]:
         t = natural.statistics(natural.place(x))
         return t, jnp.matmul(natural.eta, t, precision=EXACT) + constant[:, None]
 
     k, f = natural.eta.shape
-    return Form(joint, natural.collect, natural.finish, width=f + 3 * k)
+    width = (f + 3 * k) * means.dtype.itemsize // 8
+    return Form(joint, natural.collect, natural.finish, width, lanes=2)
 
 
 def choose(
@@ -96,7 +102,7 @@ def choose(
     natural = natural._replace(eta=jnp.where(alive[:, None], natural.eta, 0.0))
     return lax.cond(
         trusted(natural, alive),
-        lambda: run(_from_natural(natural, _constant(log_weights, means, cov))),
+        lambda: run(linear(natural, log_weights, means, cov)),
         lambda: run(safe),
     )
 

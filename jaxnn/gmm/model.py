@@ -90,9 +90,21 @@ def door(where: str, mixture: GMM, x: Data) -> Array:
     return rows
 
 
+def joint_rows(
+    mixture: GMM,
+) -> Callable[[Float[Array, "c d"]], tuple[Float[Array, "k d c"], Float[Array, "k c"]]]:
+    """Returns the map of a tile of rows to whitened residuals and log w_k + log N(x | k)."""
+    return forms.whitened(*mixture).joint
+
+
+def tile_of(mixture: GMM, n: int) -> int:
+    """Returns the rows of a tile whose residuals fit the working set."""
+    return forms.whitened(*mixture).tile(n)
+
+
 def by_form(mixture: GMM, n: int, run: Callable[[forms.Form], Result]) -> Result:
     """Returns `run(form)` for the form in which n rows are best evaluated; see `forms`."""
-    return forms.choose(mixture.log_weights, mixture.means, mixture.cov, n, run)
+    return forms.choose(*mixture, n, run)
 
 
 def evidence(joint: Float[Array, "k c"]) -> tuple[Float[Array, "k c"], Float[Array, " c"]]:

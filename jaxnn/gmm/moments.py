@@ -54,7 +54,7 @@ def moments(
                 resp = terms * (w / jnp.sum(terms, axis=0))[None]
             return form.collect(state, resp), jnp.sum(w * log_density)
 
-        sums, log_lik = sum_rows(of_tile, (x, weight), form.tile(x.shape[0]))
+        sums, log_lik = sum_rows(of_tile, (x, weight), form.tile(x.shape[0]), form.lanes)
         counts, first, second = form.finish(sums)
         return Moments(counts=counts, first=first, second=second, log_lik=log_lik)
 
