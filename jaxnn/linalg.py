@@ -139,7 +139,14 @@ def mean_and_variance(
     column then varies by exactly nothing, and a large offset costs no precision.
     """
     share = weight / jnp.sum(weight)
-    centred = x - x[:1]
-    shift = share @ centred
-    variance = share @ jnp.square(centred - shift[None])
+    size = tile_rows(x.shape[0], 2 * x.shape[1])
+
+    def mean_of(f: Callable[[Float[Array, "c d"]], Float[Array, "c d"]]) -> Float[Array, " d"]:
+        def of_tile(tile: tuple[Array, Array], fresh: Bool[Array, " c"]) -> Float[Array, " d"]:
+            return (tile[1] * fresh) @ f(tile[0] - x[:1])
+
+        return sum_rows(of_tile, (x, share), size)
+
+    shift = mean_of(lambda centred: centred)
+    variance = mean_of(lambda centred: jnp.square(centred - shift[None]))
     return x[0] + shift, jnp.where(variance > 0, variance, 1.0)
