@@ -1,14 +1,26 @@
-"""How fast is a step of EM beside scikit-learn, and how fast are many small fits?
+"""How fast are a step of EM, a log-density and many small fits beside the peers?
 
-Same start, same number of steps, no ridge; the peer's result is compared before any clock runs.
+Same start, same number of steps, no ridge; log-likelihoods are compared before any clock runs.
+With SCIPY_ARRAY_API=1 in the environment scikit-learn also runs on torch arrays.
 """
 
 import argparse
+import contextlib
+import importlib.util
+import os
+import re
+import subprocess
+import sys
 import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import sklearn
+from jax.scipy.stats import multivariate_normal
 from sklearn.datasets import load_iris
 from sklearn.mixture import GaussianMixture
 
@@ -18,32 +30,147 @@ from jaxnn import gmm, sweep
 STEPS = 5
 
 
-def one_size(n: int, d: int, k: int, family: str, dtype: str) -> None:
-    """Races `STEPS` steps on random clusters."""
-    rng = np.random.default_rng(0)
+def clusters(n: int, d: int, k: int, dtype: str, seed: int = 0) -> np.ndarray:
+    """Returns n rows of k clusters of unit variance."""
+    rng = np.random.default_rng(seed)
     centres = 3 * rng.normal(size=(k, d))
-    x = (centres[rng.integers(k, size=n)] + rng.normal(size=(n, d))).astype(dtype)
-    start = gmm.init(jax.random.key(0), x, k, family=family)
+    return (centres[rng.integers(k, size=n)] + rng.normal(size=(n, d))).astype(dtype)
+
+
+def peer(start: gmm.GMM, family: str, array: Callable = np.asarray, **options: Any):
+    """Returns scikit-learn's estimator that begins at `start`."""
     dense = np.linalg.inv(np.asarray(start.cov.covariances(start.means), np.float64))
     diagonal = np.diagonal(dense, axis1=1, axis2=2)
     native = {"full": dense, "tied": dense[0], "diag": diagonal, "spherical": diagonal[:, 0]}
+    weights = np.exp(np.asarray(start.log_weights, np.float64))
+    dtype = start.means.dtype
+    given = weights / weights.sum(), np.asarray(start.means), native[family].astype(dtype)
+    return GaussianMixture(
+        len(weights), covariance_type=family,
+        **dict(zip(("weights_init", "means_init", "precisions_init"), map(array, given),
+                   strict=True)),
+        **options,
+    )  # fmt: skip
+
+
+def torch_peer(start: gmm.GMM, family: str, x: np.ndarray) -> Callable[[], Any] | None:
+    """Returns the same work by scikit-learn on torch arrays, if this machine can do it."""
+    if not (os.environ.get("SCIPY_ARRAY_API") and importlib.util.find_spec("torch")):
+        return None
+    import torch
+
+    array = lambda a: torch.from_numpy(np.ascontiguousarray(a).astype(x.dtype))
+    tensor = array(x)
+
+    def call() -> GaussianMixture:
+        with sklearn.config_context(array_api_dispatch=True):
+            options = {"reg_covar": 0, "tol": 0, "max_iter": STEPS}
+            # The start is given; its default way to draw one is refused with torch all the same.
+            return peer(start, family, array, init_params="random", **options).fit(tensor)
+
+    return call
+
+
+def one_size(n: int, d: int, k: int, family: str, dtype: str) -> None:
+    """Races `STEPS` steps on random clusters."""
+    x = clusters(n, d, k, dtype)
+    start = gmm.init(jax.random.key(0), x, k, family=family)
     device_x = jnp.asarray(x)
 
     def theirs() -> GaussianMixture:
-        peer = GaussianMixture(
-            k, covariance_type=family, reg_covar=0, tol=0, max_iter=STEPS,
-            weights_init=np.exp(start.log_weights), means_init=np.asarray(start.means),
-            precisions_init=native[family].astype(dtype),
-        )  # fmt: skip
-        return peer.fit(x)
+        return peer(start, family, reg_covar=0, tol=0, max_iter=STEPS).fit(x)
 
     def ours() -> gmm.Fit:
         return gmm.fit(start, device_x, ridge=0.0, tol=0.0, max_steps=STEPS)
 
     gap = abs(float(ours().log_lik) - theirs().score(x))
     jax.clear_caches()
+    rivals: dict[str, Callable[[], Any]] = {"scikit-learn": theirs}
+    on_torch = torch_peer(start, family, x)
+    if on_torch is not None:
+        rivals["scikit-learn, torch arrays"] = on_torch
     name = f"{STEPS} steps, {n:,} × {d}, {k} {family}, {dtype}; log-likelihoods differ by {gap:.1e}"
-    race(name, {"scikit-learn": theirs, "jaxnn": ours})
+    race(name, {**rivals, "jaxnn": ours})
+
+
+def separate_fits(n: int, dtype: str) -> None:
+    """Races 64 data sets, each fitted from its own start to a tolerance of 1e-3."""
+    sets = [clusters(n, 4, 5, dtype, seed) for seed in range(64)]
+    x = jnp.stack(sets)
+    keys = jax.random.split(jax.random.key(0), 64)
+    starts = jax.vmap(lambda key, rows: gmm.init(key, rows, 5))(keys, x)
+    each = [jax.tree.map(lambda leaf, i=i: leaf[i], starts) for i in range(64)]
+    one = lambda pair: gmm.fit(pair[0], pair[1], tol=1e-3, ridge=0.0)
+    mapped = jax.jit(lambda s, rows: jax.lax.map(one, (s, rows)))
+    batched = jax.jit(lambda s, rows: jax.vmap(lambda *pair: one(pair))(s, rows))
+
+    def theirs() -> list[GaussianMixture]:
+        return [
+            peer(start, "full", reg_covar=0, tol=1e-3, max_iter=200).fit(rows)
+            for start, rows in zip(each, sets, strict=True)
+        ]
+
+    scores = np.array([fit.score(rows) for fit, rows in zip(theirs(), sets, strict=True)])
+    gap = np.median(np.abs(mapped(starts, x).log_lik - scores))
+    jax.clear_caches()
+    rivals = {
+        "scikit-learn": theirs,
+        "jaxnn, map": lambda: mapped(starts, x),
+        "jaxnn, vmap": lambda: batched(starts, x),
+    }
+    race(f"64 fits of {n:,} × 4, 5 full, {dtype}; median difference {gap:.1e}", rivals)
+
+
+def densities(n: int, dtype: str) -> None:
+    """Races log-densities and their gradients against the textbook line of JAX."""
+    x = jnp.asarray(clusters(n, 16, 16, dtype))
+    mixture = gmm.init(jax.random.key(0), x, 16)
+    given = (mixture.log_weights, mixture.means, mixture.cov.covariances(mixture.means))
+
+    def textbook(log_weights: jax.Array, means: jax.Array, cov: jax.Array) -> jax.Array:
+        each = jax.vmap(lambda m, c: multivariate_normal.logpdf(x, m, c))(means, cov)
+        return jax.nn.logsumexp(log_weights[:, None] + each, axis=0)
+
+    def with_gradient(f: Callable[..., jax.Array], *args: Any) -> Callable[[], Any]:
+        call = jax.jit(jax.value_and_grad(lambda *a: jnp.mean(f(*a)), argnums=range(len(args))))
+        return lambda: call(*args)
+
+    plain = jax.jit(textbook)
+    gap = jnp.max(jnp.abs(plain(*given) - gmm.log_prob(mixture, x)))
+    jax.clear_caches()
+    name = f"{n:,} × 16, 16 full, {dtype}"
+    rivals = {"textbook JAX": lambda: plain(*given), "jaxnn": lambda: gmm.log_prob(mixture, x)}
+    race(f"log_prob, {name}; largest difference {gap:.1e}", rivals)
+    rivals = {
+        "textbook JAX": with_gradient(textbook, *given),
+        "jaxnn": with_gradient(lambda m: gmm.log_prob(m, x), mixture),
+    }
+    race(f"log_prob and its gradient, {name}", rivals)
+
+
+def _status(field: str) -> float:
+    """Returns a field of this process's memory, MB (Linux)."""
+    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found[1]) / 1e3 if found else float("nan")
+
+
+def memory_here(n: int) -> None:
+    """Prints the peak memory that two steps of EM add to the data, MB."""
+    draw = jax.jit(lambda key: jax.random.normal(key, (n, 8), jnp.float32))
+    x = jax.block_until_ready(draw(jax.random.key(0)))
+    start = gmm.init(jax.random.key(0), x[:2000], 32, family="diag")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak so far was that of drawing the data
+    before = _status("VmRSS")
+    jax.block_until_ready(gmm.fit(start, x, tol=0.0, max_steps=2))
+    print(f"{_status('VmHWM') - before:.0f}")
+
+
+def memory(n: int) -> None:
+    """Prints the same from a process of its own, compilation included."""
+    command = [sys.executable, "-m", "experiments.benchmarks.em", "--memory-of", str(n)]
+    with contextlib.suppress(OSError):
+        added = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        print(f"peak memory added by EM on {n:,} × 8 float32, 32 diag: {added} MB\n")
 
 
 def member(hp: dict[str, jax.Array], key: jax.Array, x: jax.Array) -> gmm.Fit:
@@ -69,7 +196,12 @@ def main() -> None:
     """Runs all races."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows")
-    share = 10 if parser.parse_args().quick else 1
+    parser.add_argument("--memory-of", type=int, default=0, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.memory_of:
+        memory_here(options.memory_of)
+        return
+    share = 10 if options.quick else 1
     jax.config.update("jax_enable_x64", True)
     warnings.simplefilter("ignore")
     print(heading())
@@ -77,7 +209,11 @@ def main() -> None:
     one_size(100_000 // share, 16, 16, "full", "float64")
     one_size(1_000_000 // share, 8, 32, "diag", "float32")
     one_size(200_000 // share, 64, 16, "full", "float32")
+    for dtype in ("float64", "float32"):
+        separate_fits(2_000 // share, dtype)
+        densities(100_000 // share, dtype)
     many_starts()
+    memory(5_000_000 // share)
 
 
 if __name__ == "__main__":

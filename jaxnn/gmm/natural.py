@@ -11,7 +11,6 @@ statistics.  Coordinates z are centred and scaled, so that no unit and no offset
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PyTree
@@ -100,11 +99,12 @@ def _full(cov: Full, means: Means, centre: Float[Array, " d"]) -> Natural:
     )
 
 
+# Below, y = slope z − shift.
 def _diag(cov: Diag, means: Means, centre: Float[Array, " d"]) -> Natural:
     d = means.shape[1]
     reach = _reach(means, centre, cov.scale)
     scale = lax.stop_gradient(jnp.max(reach, axis=0))
-    slope, shift = scale[None] / cov.scale, (means - centre[None]) / cov.scale  # y = slope z − shift
+    slope, shift = scale[None] / cov.scale, (means - centre[None]) / cov.scale
 
     def finish(sums: Float[Array, "f k"]) -> Sums:
         squares, singles, counts = sums[:d].T, sums[d : 2 * d].T, sums[2 * d :].T
@@ -167,7 +167,8 @@ def _tied(cov: Tied, means: Means, centre: Float[Array, " d"]) -> Natural:
         singles, counts = sums[0][1 : d + 1].T, sums[0][d + 1 :].T
         first = singles - shift * counts
         cross = jnp.einsum("ki,kj->ij", shift, singles, precision=EXACT)
-        return counts[:, 0], first, sums[1] - cross - jnp.einsum("ki,kj->ij", first, shift, precision=EXACT)
+        cross += jnp.einsum("ki,kj->ij", first, shift, precision=EXACT)
+        return counts[:, 0], first, sums[1] - cross
 
     half = jnp.full((k, 1), 0.5, means.dtype)
     return Natural(
