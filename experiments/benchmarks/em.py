@@ -100,13 +100,13 @@ def separate_fits(n: int, dtype: str) -> None:
     keys = jax.random.split(jax.random.key(0), 64)
     starts = jax.vmap(lambda key, rows: gmm.init(key, rows, 5))(keys, x)
     each = [jax.tree.map(lambda leaf, i=i: leaf[i], starts) for i in range(64)]
-    one = lambda pair: gmm.fit(pair[0], pair[1], tol=1e-3, ridge=0.0)
+    one = lambda pair: gmm.fit(pair[0], pair[1], tol=1e-3, ridge=1e-6)
     mapped = jax.jit(lambda s, rows: jax.lax.map(one, (s, rows)))
     batched = jax.jit(lambda s, rows: jax.vmap(lambda *pair: one(pair))(s, rows))
 
     def theirs() -> list[GaussianMixture]:
         return [
-            peer(start, "full", reg_covar=0, tol=1e-3, max_iter=200).fit(rows)
+            peer(start, "full", reg_covar=1e-6, tol=1e-3, max_iter=200).fit(rows)
             for start, rows in zip(each, sets, strict=True)
         ]
 

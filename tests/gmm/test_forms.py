@@ -116,6 +116,7 @@ def test_the_switch_changes_nothing(monkeypatch):
         return moments(mixture, x, weight), gmm.log_joint(mixture, x), jax.grad(log_lik)(mixture)
 
     safe = jax.jit(lambda m, x: everything(m, x))(mixture, x)  # few rows: no other form is built
+    np.testing.assert_allclose(safe[0].counts.sum(), weight.sum(), rtol=1e-12)
     monkeypatch.setattr(forms, "SMALL", 0)
     monkeypatch.setattr(forms, "tile_rows", lambda n, width: 16)
     jax.clear_caches()
@@ -137,7 +138,10 @@ def test_which_form_is_taken(monkeypatch):
     assert form_taken(ordinary, n) == 6 + 3 * 3
     assert form_taken(ordinary, 60) == 6
     assert form_taken(tight, n) == 6
+    one = ordinary.cov._replace(scale_tril=ordinary.cov.scale_tril.at[2].multiply(1e-4))
+    assert form_taken(ordinary._replace(cov=one), n) == 6, "one tight component is enough"
     off = tight._replace(
+        means=tight.means.at[1:].set(1e6),
         log_weights=jnp.array([0.0, -jnp.inf, -jnp.inf]),
         cov=tight.cov._replace(scale_tril=ordinary.cov.scale_tril.at[1:].set(1e-200)),
     )
