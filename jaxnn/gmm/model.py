@@ -16,8 +16,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from jaxnn import checks
-from jaxnn.gmm.families import COVARIANCES
 from jaxnn.gmm import forms
+from jaxnn.gmm.families import COVARIANCES
 from jaxnn.gmm.family import Covariances
 from jaxnn.linalg import map_rows, tile_rows
 from jaxnn.types import Data, Key

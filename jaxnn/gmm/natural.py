@@ -24,7 +24,7 @@ EXACT = lax.Precision.HIGHEST  # accelerators would else multiply in fewer bits
 Rows = Float[Array, "c d"]
 Placed = Float[Array, "d c"]
 Statistics = Float[Array, "f c"]
-Sums = tuple[Float[Array, " k"], Float[Array, "k d"], Array]
+Sums = tuple[Float[Array, " k"], Float[Array, "k d"], PyTree]
 
 
 class Natural(NamedTuple):
