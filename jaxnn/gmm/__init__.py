@@ -1,6 +1,17 @@
 """Gaussian mixtures: `init`, `fit`, `log_prob`, `sample` and what goes with them."""
 
 from jaxnn.gmm.batch import fit_many
+from jaxnn.gmm.bayes import (
+    BayesFit,
+    BayesGMM,
+    bayes_step,
+    expected_mixture,
+    fit_bayes,
+    predictive_log_prob,
+    prune,
+    surrogate,
+)
+from jaxnn.gmm.bayes_priors import BayesPrior, bayes_prior
 from jaxnn.gmm.covariances import Diag, Full, Spherical, Tied
 from jaxnn.gmm.criteria import aic, bic, icl, n_parameters
 from jaxnn.gmm.eigen import Eigen
@@ -26,14 +37,20 @@ from jaxnn.gmm.restarts import BestFit, fit_best
 from jaxnn.gmm.selection import select
 from jaxnn.gmm.starts import STARTS, from_labels, init
 from jaxnn.gmm.table import Selection, Table
+from jaxnn.gmm.weights import WEIGHT_PRIORS, Dirichlet, StickBreaking
 
 __all__ = [
     "COVARIANCES",
     "GMM",
     "STARTS",
+    "WEIGHT_PRIORS",
+    "BayesFit",
+    "BayesGMM",
+    "BayesPrior",
     "BestFit",
     "Covariances",
     "Diag",
+    "Dirichlet",
     "Eigen",
     "Ellipsoid",
     "Factors",
@@ -45,15 +62,20 @@ __all__ = [
     "Selection",
     "Spherical",
     "Status",
+    "StickBreaking",
     "Table",
     "Tied",
     "aic",
+    "bayes_prior",
+    "bayes_step",
     "bic",
     "default_prior",
     "describe",
     "e_step",
+    "expected_mixture",
     "factors",
     "fit",
+    "fit_bayes",
     "fit_best",
     "fit_many",
     "from_covariances",
@@ -68,6 +90,9 @@ __all__ = [
     "n_parameters",
     "posterior",
     "predict",
+    "predictive_log_prob",
+    "prune",
     "sample",
     "select",
+    "surrogate",
 ]

@@ -1,0 +1,322 @@
+"""Variational Bayes against scikit-learn from the same posterior, and against closed forms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special, stats
+from sklearn.datasets import load_iris
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import BayesianGaussianMixture
+
+from jaxnn import gmm
+
+X = load_iris().data
+N, D = X.shape
+K = 5
+NAMES = {"dirichlet": "dirichlet_distribution", "dirichlet process": "dirichlet_process"}
+# Each family, and each belief about the weights, at least once: a program for each.
+CASES = {
+    "full process": ("full", "dirichlet process"),
+    "full dirichlet": ("full", "dirichlet"),
+    "tied": ("tied", "dirichlet process"),
+    "diag": ("diag", "dirichlet"),
+    "spherical": ("spherical", "dirichlet process"),
+}
+PRIORS = {c: gmm.bayes_prior(X, K, family=f, weights=w, ridge=0.0) for c, (f, w) in CASES.items()}
+
+
+def peer(case: str, steps: int) -> BayesianGaussianMixture:
+    family, weights = CASES[case]
+    oracle = BayesianGaussianMixture(
+        n_components=K, covariance_type=family, weight_concentration_prior_type=NAMES[weights],
+        reg_covar=0, tol=0, max_iter=steps, random_state=0,
+    )  # fmt: skip
+    if steps == 0:
+        return oracle.fit(X)
+    with pytest.warns(ConvergenceWarning):
+        return oracle.fit(X)
+
+
+def belief(case: str, oracle: BayesianGaussianMixture) -> gmm.BayesGMM:
+    """What scikit-learn has learned, as a posterior of ours."""
+    concentration = oracle.weight_concentration_
+    several = isinstance(concentration, tuple)
+    weights = gmm.StickBreaking(*concentration) if several else gmm.Dirichlet(concentration)
+    return jax.tree.map(
+        jnp.asarray,
+        gmm.BayesGMM(
+            weights, oracle.means_, oracle.mean_precision_,
+            np.broadcast_to(oracle.degrees_of_freedom_, K),
+            gmm.COVARIANCES[CASES[case][0]].from_covariances(jnp.asarray(oracle.covariances_)),
+        ),
+    )  # fmt: skip
+
+
+STARTS = {case: belief(case, peer(case, 0)) for case in CASES}
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    return request.param
+
+
+def fit(case: str, steps: int) -> gmm.BayesFit:
+    return gmm.fit_bayes(STARTS[case], X, prior=PRIORS[case], tol=0.0, max_steps=steps)
+
+
+def constant(case: str) -> float:
+    """What scikit-learn leaves out of its bound: the prior's normalisers and 2π."""
+    family, _ = CASES[case]
+    prior = PRIORS[case]
+    spread = np.asarray(prior.covariance)
+    if family in ("diag", "spherical"):
+        spread = np.diag(np.broadcast_to(spread, D))
+    dof = float(prior.dof)
+    wishart = 0.5 * dof * np.linalg.slogdet(spread)[1] - 0.5 * dof * D * np.log(2)
+    wishart -= sum(special.gammaln(0.5 * (dof - i)) for i in range(D))
+    if isinstance(prior.weights, gmm.StickBreaking):
+        weights = -special.betaln(prior.weights.taken, prior.weights.left).sum()
+    else:
+        alpha = np.asarray(prior.weights.concentration)
+        weights = special.gammaln(alpha.sum()) - special.gammaln(alpha).sum()
+    return K * wishart + weights - 0.5 * N * D * np.log(2 * np.pi)
+
+
+@pytest.mark.parametrize("steps", [1, 7])
+def test_equals_scikit_learn_step_by_step(case, steps):
+    """Oracle: BayesianGaussianMixture from the same posterior, after the same number of steps.
+
+    Its bound of step m is that of the responsibilities before, so ours lies between its m-th and
+    its next.
+    """
+    oracle, ours = peer(case, steps), fit(case, steps)
+    assert ours.steps == steps
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-8),
+        ours.posterior, belief(case, oracle),
+    )  # fmt: skip
+    np.testing.assert_allclose(
+        gmm.posterior(gmm.surrogate(ours.posterior), X), oracle.predict_proba(X), atol=1e-8
+    )
+    mixture = gmm.expected_mixture(ours.posterior)
+    np.testing.assert_allclose(np.exp(mixture.log_weights), oracle.weights_, atol=1e-8)
+    bound = float(ours.lower_bound) * N - constant(case)
+    after = peer(case, steps + 1).lower_bound_
+    assert np.all((oracle.lower_bound_ <= bound + 1e-8) & (bound <= after + 1e-8))
+
+
+@pytest.mark.parametrize("case", ["full process", "spherical"])
+def test_the_bound_at_the_end_is_scikit_learns(case):
+    """At a fixed point both bounds are the same number, up to the constants it leaves out."""
+    steps = {"full process": 80}.get(case, 300)
+    oracle, end = peer(case, steps), fit(case, steps)
+    assert oracle.lower_bounds_[-1] - oracle.lower_bounds_[-2] < 1e-9
+    np.testing.assert_allclose(
+        float(end.lower_bound) * N - constant(case), oracle.lower_bound_, atol=1e-8
+    )
+
+
+def test_never_lowers_the_bound(case):
+    """Coordinate ascent's own theorem, from a start far from any cluster, rows weighted."""
+    rng = np.random.default_rng(0)
+    weight = rng.uniform(0, 3, N)
+    start = STARTS[case]._replace(means=jnp.asarray(rng.normal(size=(K, D)) * 3))
+    bounds = []
+    for steps in range(12):
+        end = gmm.fit_bayes(
+            start, X, prior=PRIORS[case], sample_weight=weight, tol=0.0, max_steps=steps
+        )
+        bounds.append(float(end.lower_bound))
+    assert np.all(np.diff(bounds) >= -1e-12)
+    assert bounds[-1] > bounds[0] + 0.1
+
+
+ONE = np.random.default_rng(1).normal(size=(7, 3)) @ np.array([[2.0, 1, 0], [0, 1, 3], [0, 0, 1]])
+ONE_PRIOR = gmm.bayes_prior(
+    ONE, 1, weights="dirichlet", mean=np.array([0.3, -1, 0]), mean_precision=0.5, dof=4.5,
+    covariance=np.diag([1.0, 2, 3]) + 0.5,
+)  # fmt: skip
+
+
+def student(mean, precision, dof, inverse_scale):
+    """Bishop (2006), eq. 10.82."""
+    free = dof + 1 - len(mean)
+    return stats.multivariate_t(mean, inverse_scale * (1 + precision) / (precision * free), df=free)
+
+
+def test_one_component_has_the_exact_evidence():
+    """Oracle: the evidence as a product of predictives, row after row (conjugate, so exact)."""
+    m, b, v, c = (np.asarray(a, float) for a in ONE_PRIOR[1:])
+    evidence = 0.0
+    for row in ONE:
+        evidence += student(m, b, v, c).logpdf(row)
+        c = c + b / (b + 1) * np.outer(row - m, row - m)
+        m, b, v = (b * m + row) / (b + 1), b + 1, v + 1
+    end = gmm.fit_bayes(gmm.init(jax.random.key(0), ONE, 1), ONE, prior=ONE_PRIOR)
+    np.testing.assert_allclose(end.lower_bound * len(ONE), evidence, rtol=1e-12)
+    assert end.converged
+    new = ONE + 0.7
+    np.testing.assert_allclose(
+        gmm.predictive_log_prob(end.posterior, new), student(m, b, v, c).logpdf(new), rtol=1e-11
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_predictive_is_a_mixture_of_student_t(dtype):
+    """Oracle: scipy.stats.multivariate_t.
+
+    Belief from 1e5 times as many rows: the normalisers nearly cancel, in float64 down to SciPy's
+    own rounding of log Γ(1e7), and in float32 nothing may be lost.
+    """
+    for case, scale, rtol in (("full process", 1.0, 1e-10), ("diag", 1e5, 1e-8)):
+        q = fit(case, 3).posterior
+        q = q._replace(dof=q.dof * scale, mean_precision=q.mean_precision * scale)
+        cov = np.asarray(q.cov.covariances(q.means))
+        parts = [
+            q.weights.log_mean()[k]
+            + student(q.means[k], q.mean_precision[k], q.dof[k], cov[k] * q.dof[k]).logpdf(X)
+            for k in range(K)
+        ]
+        ours = gmm.predictive_log_prob(jax.tree.map(lambda a: a.astype(dtype), q), X.astype(dtype))
+        close = {"rtol": rtol} if dtype == np.float64 else {"rtol": 0, "atol": 5e-4}
+        np.testing.assert_allclose(ours, special.logsumexp(parts, axis=0), **close)
+
+
+def test_weights_are_repetitions():
+    """Oracle: numpy.repeat, in the prior and in the fit; a weight of zero is an absent row."""
+    w = np.random.default_rng(0).integers(0, 4, N)
+    start, many = STARTS["full process"], np.repeat(X, w, axis=0)
+    weighted = gmm.fit_bayes(start, X, sample_weight=w.astype(float), tol=0.0, max_steps=8)
+    repeated = gmm.fit_bayes(start, many, tol=0.0, max_steps=8)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8), weighted, repeated)
+
+
+def test_a_step_by_hand_is_the_fits():
+    """Moments of parts of the data add up; a mixture's responsibilities make the first posterior.
+
+    Oracle: `fit_bayes` itself, which takes the data at once.
+    """
+    start = gmm.expected_mixture(STARTS["full process"])
+    prior = PRIORS["full process"]
+    total = jax.tree.map(jnp.add, gmm.e_step(start, X[:75]), gmm.e_step(start, X[75:]))
+    by_hand = gmm.bayes_step(start, total, prior)
+    none = gmm.fit_bayes(start, X, prior=prior, max_steps=0)
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+    jax.tree.map(close, by_hand, none.posterior)
+    assert none.steps == 0
+    assert not none.converged
+
+
+def test_batches_of_fits_equal_the_separate_ones():
+    """vmap over concentrations and tolerances; oracle: one fit at a time."""
+    start, prior = STARTS["full process"], PRIORS["full process"]
+
+    def one(concentration, tol):
+        weights = gmm.StickBreaking.prior(concentration, K)
+        return gmm.fit_bayes(start, X, prior=prior._replace(weights=weights), tol=tol)
+
+    given = jnp.array([1e-3, 1.0, 1e3]), jnp.array([1e-2, 1e-4, 1e-3])
+    batch = jax.vmap(one)(*given)
+    for i in range(3):
+        alone = one(given[0][i], given[1][i])
+        assert alone.steps == batch.steps[i]
+        np.testing.assert_allclose(alone.lower_bound, batch.lower_bound[i], rtol=1e-10)
+
+
+def test_unused_components_are_found_and_pruned():
+    """Two far clusters, five components, little concentration: two survive."""
+    rng = np.random.default_rng(0)
+    x = np.r_[rng.normal(size=(75, D)), rng.normal(size=(75, D)) + 12]
+    prior = gmm.bayes_prior(x, K, concentration=1e-3, ridge=0.0)
+    start = gmm.init(jax.random.key(0), x, K)
+    end = gmm.fit_bayes(start, x, prior=prior, tol=1e-8, max_steps=500)
+    mixture = gmm.expected_mixture(end.posterior)
+    pruned = gmm.prune(mixture, 0.05)
+    assert np.sum(np.exp(pruned.log_weights) > 0) == 2
+    np.testing.assert_allclose(np.exp(pruned.log_weights).sum(), 1, rtol=1e-12)
+    kept = np.exp(pruned.log_weights) > 0
+    ratio = np.asarray(pruned.log_weights - mixture.log_weights)[kept]
+    np.testing.assert_allclose(ratio, ratio[0])
+    heaviest = gmm.prune(mixture, 1.0)
+    assert np.sum(np.exp(heaviest.log_weights) > 0) == 1
+
+
+@pytest.mark.parametrize("case", ["full process", "diag"])
+def test_float32_survives_offsets_and_tight_clusters(case):
+    """Oracle: float64 on the same rows; means within 1e-3 of a cluster's deviation."""
+    family, weights = CASES[case]
+    rng = np.random.default_rng(0)
+    x = 1e4 + np.repeat(np.eye(3, D), 50, axis=0) + 0.01 * rng.normal(size=(N, D))
+    x = x.astype(np.float32)
+    fits = {}
+    common = gmm.init(jax.random.key(3), x.astype(np.float64), 3, family=family)
+    for dtype in (np.float32, np.float64):
+        rows = x.astype(dtype)
+        prior = gmm.bayes_prior(
+            rows, 3, family=family, weights=weights, mean_precision=1e-3, covariance=1e-4
+        )
+        start = jax.tree.map(lambda a, dtype=dtype: a.astype(dtype), common)
+        fits[dtype] = gmm.fit_bayes(start, rows, prior=prior, tol=0.0, max_steps=10)
+    single, double = fits[np.float32], fits[np.float64]
+    assert {leaf.dtype for leaf in jax.tree.leaves(single.posterior)} == {np.dtype(np.float32)}
+    np.testing.assert_allclose(single.posterior.means, double.posterior.means, rtol=0, atol=1e-3)
+    scale, true = (np.sqrt(np.diagonal(
+        f.posterior.cov.covariances(f.posterior.means), axis1=1, axis2=2)) for f in (single, double)
+    )  # fmt: skip
+    np.testing.assert_allclose(scale, true, rtol=2e-2)
+    np.testing.assert_allclose(single.lower_bound, double.lower_bound, atol=2e-2)
+
+
+HARD = {
+    "D1 identical rows": np.ones((N, 3)),
+    "D5 collinear": np.c_[X[:, :2], X[:, 0] - X[:, 1]],
+    "D4 constant column": np.c_[X[:, :2], np.full(N, 7.0)],
+    "D13 outlier": np.r_[X[:149, :3], [[1e6, -1e6, 1e6]]],
+    "B11 small": X[:, :3] * 1e-6,
+}
+
+
+@pytest.mark.parametrize("case", HARD)
+def test_hard_data_gives_a_finite_fit(case):
+    """Never NaN: a prior from degenerate data, and a fit on it, in float32."""
+    x = HARD[case].astype(np.float32)
+    end = gmm.fit_bayes(gmm.init(jax.random.key(0), x, 3), x)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(end))
+
+
+FULL, PRIOR = STARTS["full process"], PRIORS["full process"]
+BAD = {
+    "start": (lambda: gmm.fit_bayes(None, X), TypeError, "start must be a GMM or a BayesGMM"),
+    "width": (lambda: gmm.fit_bayes(FULL, X[:, :1]), ValueError, r"\(any, 4\), got \(150, 1\)"),
+    "NaN": (lambda: gmm.fit_bayes(FULL, X * np.nan), ValueError, "x must be finite"),
+    "C8 tol": (lambda: gmm.fit_bayes(FULL, X, tol=-1.0), ValueError, "tol must be"),
+    "C9 steps": (lambda: gmm.fit_bayes(FULL, X, max_steps=-1), ValueError, "max_steps"),
+    "C20 weight": (lambda: gmm.fit_bayes(FULL, X, sample_weight=-np.ones(N)), ValueError,
+                   "sample_weight must not be negative"),
+    "prior": (lambda: gmm.fit_bayes(FULL, X, prior=3), TypeError, "prior must be a BayesPrior"),
+    "prior width": (lambda: gmm.fit_bayes(FULL, X, prior=PRIOR._replace(mean=np.ones(3))),
+                    ValueError, r"prior.mean must have shape \(4,\)"),
+    "prior k": (lambda: gmm.fit_bayes(FULL, X, prior=gmm.bayes_prior(X, 3)), ValueError,
+                r"prior.weights must have shape \(5,\)"),
+    "prior dof": (lambda: gmm.fit_bayes(FULL, X, prior=PRIOR._replace(dof=jnp.array(3.0))),
+                  ValueError, "prior.dof - d"),
+    "kind": (lambda: gmm.fit_bayes(STARTS["diag"], X, prior=PRIOR), TypeError,
+             "prior.weights must be a Dirichlet, got StickBreaking"),
+    "leaf": (lambda: gmm.fit_bayes(FULL._replace(dof=jnp.ones(2)), X), ValueError, "dof must have"),
+    "new rows": (lambda: gmm.predictive_log_prob(FULL, X[0]), ValueError, "x must have shape"),
+    "posterior": (lambda: gmm.predictive_log_prob(gmm.expected_mixture(FULL), X), TypeError,
+                  "posterior must be a BayesGMM"),
+    "mixture": (lambda: gmm.expected_mixture(None), TypeError, "must be a BayesGMM"),
+    "moments": (lambda: gmm.bayes_step(gmm.surrogate(FULL), None, PRIOR), TypeError, "total must"),
+    "least": (lambda: gmm.prune(gmm.surrogate(FULL), 0.0), ValueError, r"least must be in \(0, 1"),
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input(case):
+    call, error, message = BAD[case]
+    with pytest.raises(error, match=message) as caught:
+        call()
+    assert str(caught.value).startswith("gmm.")
