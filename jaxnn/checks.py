@@ -94,16 +94,19 @@ def finite(where: str, name: str, x: Array) -> None:
     )
 
 
-def data(where: str, name: str, x: ArrayLike, width: int | None = None) -> Array:
+def data(
+    where: str, name: str, x: ArrayLike, width: int | None = None, missing: bool = False
+) -> Array:
     """Returns `x` as finite floating-point rows of shape (n, d), n and d at least 1.
 
-    Raises TypeError for a dtype and ValueError for a rank, a width, emptiness or a NaN.
+    Raises TypeError for a dtype and ValueError for a rank, a width, emptiness or a NaN, which
+    passes where `missing` is set: infinity never does.
     """
     array = floating(where, name, x)
     shape(where, name, array, (None, width))
     if 0 in array.shape:
         raise ValueError(f"{where}: {name} must not be empty, got shape {array.shape}")
-    finite(where, name, array)
+    finite(where, name, jnp.where(jnp.isnan(array), 0, array) if missing else array)
     return array
 
 

@@ -62,6 +62,9 @@ MACHINES = {
 }
 BIT, REAL = MACHINES["bernoulli"], MACHINES["gaussian"]
 STACK = (BIT, rbm.Bernoulli(rng.normal(size=(K, 4)), rng.normal(size=K), rng.normal(size=4)))
+GAPS = np.where(np.random.default_rng(1).uniform(size=(N, D)) < 0.3, np.nan, X)
+PRIOR = gmm.bayes_prior(X, K, concentration=0.5)
+BELIEF = gmm.fit_bayes(MIX, X, prior=PRIOR, max_steps=1).posterior
 
 
 class Row(NamedTuple):
@@ -124,6 +127,22 @@ ROWS = {
         n_continued=1, sample_weight=w, ridge=r, short_steps=1, max_steps=2), (X, W, 1e-3)),
     "gmm.from_covariances": Row(lambda m, c: gmm.from_covariances(jnp.ones(1, m.dtype), m, c),
                                 (X[:1], np.eye(2)[None]), (0,)),
+    **{f"gmm.log_prob gaps {f}": Row(lambda m: gmm.log_prob(m, GAPS.astype(m.means.dtype),
+                                                            missing=True), (mixture(f),), (0,))
+       for f in ("full", "diag")},
+    "gmm.fit gaps": Row(lambda m, x: gmm.fit(m, x, max_steps=2, missing=True), (MIX, GAPS)),
+    "gmm.impute": Row(lambda m: gmm.impute(m, GAPS.astype(m.means.dtype)), (MIX,), (0,)),
+    "gmm.sample_missing": Row(lambda m: gmm.sample_missing(KEY, m, GAPS.astype(m.means.dtype)),
+                              (MIX,)),
+    "gmm.bayes_prior": Row(lambda x, w, c: gmm.bayes_prior(x, K, concentration=c, sample_weight=w),
+                           (X, W, 0.5), (0, 1, 2)),
+    "gmm.fit_bayes": Row(lambda p, x, w, q: gmm.fit_bayes(p, x, sample_weight=w, prior=q,
+                                                          max_steps=2), (BELIEF, X, W, PRIOR)),
+    "gmm.bayes_step": Row(gmm.bayes_step, (MIX, MOMENTS, PRIOR), (0, 1, 2)),
+    "gmm.surrogate": Row(gmm.surrogate, (BELIEF,), (0,)),
+    "gmm.expected_mixture": Row(gmm.expected_mixture, (BELIEF,), (0,)),
+    "gmm.predictive_log_prob": Row(gmm.predictive_log_prob, (BELIEF, X), (0, 1)),
+    "gmm.prune": Row(lambda m: gmm.prune(m, 0.25), (MIX,), (0,)),
     "kde.fit": Row(lambda x, w: kde.fit(x, bandwidth=0.5, sample_weight=w), (X, W), (0, 1)),
     "kde.scott": Row(kde.scott, (X, W), (0, 1)),
     "kde.silverman": Row(kde.silverman, (X, W), (0, 1)),

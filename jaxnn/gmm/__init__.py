@@ -20,6 +20,7 @@ from jaxnn.gmm.em import fit, m_step
 from jaxnn.gmm.factors import Factors, factors
 from jaxnn.gmm.families import COVARIANCES
 from jaxnn.gmm.family import Covariances
+from jaxnn.gmm.impute import impute, sample_missing
 from jaxnn.gmm.kmeans import KMeans, k_means
 from jaxnn.gmm.model import (
     GMM,
@@ -81,6 +82,7 @@ __all__ = [
     "from_covariances",
     "from_labels",
     "icl",
+    "impute",
     "init",
     "k_means",
     "log_joint",
@@ -93,6 +95,7 @@ __all__ = [
     "predictive_log_prob",
     "prune",
     "sample",
+    "sample_missing",
     "select",
     "surrogate",
 ]

@@ -26,10 +26,10 @@ from jaxnn import checks
 from jaxnn.gmm.bayes_priors import BayesPrior, bayes_prior, prior_factor
 from jaxnn.gmm.covariances import Diag, Full, Spherical, Tied
 from jaxnn.gmm.family import Covariances, Whitened
-from jaxnn.gmm.model import GMM, door, tile_of
+from jaxnn.gmm.model import GMM, door
 from jaxnn.gmm.moments import Moments, moments, row_weights
 from jaxnn.gmm.weights import Weights as WeightBelief
-from jaxnn.linalg import map_rows
+from jaxnn.linalg import map_rows, tile_rows
 from jaxnn.types import Data, Scalar, Weights
 
 # Rows that each Wishart has seen: a tied one sees the mean over the components, since the k
@@ -323,7 +323,7 @@ def _predictive(posterior: BayesGMM, x: Float[Array, "n d"]) -> Float[Array, " n
         tails = jnp.log1p(shrink[:, None] * jnp.sum(y * y, axis=1))
         return jax.nn.logsumexp(constant[:, None] - power[:, None] * tails, axis=0)
 
-    return map_rows(of_tile, x, tile_of(expected_mixture(posterior), x.shape[0]))
+    return map_rows(of_tile, x, tile_rows(x.shape[0], posterior.means.size))
 
 
 def predictive_log_prob(posterior: BayesGMM, x: Data) -> Float[Array, " n"]:

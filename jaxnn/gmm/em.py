@@ -16,11 +16,11 @@ from jaxnn import checks
 from jaxnn.gmm import accelerate as squarem
 from jaxnn.gmm import priors
 from jaxnn.gmm.family import Whitened
+from jaxnn.gmm.missing import Observed, column_variance, expect, observe
 from jaxnn.gmm.model import GMM, door
-from jaxnn.gmm.moments import Moments, moments, row_weights
+from jaxnn.gmm.moments import Moments, row_weights
 from jaxnn.gmm.outcome import Fit, Status, at_fault, degenerate, empty, not_finite, rounding, sound
 from jaxnn.gmm.priors import Prior
-from jaxnn.linalg import mean_and_variance
 from jaxnn.types import Data, Scalar, Weights
 
 
@@ -109,7 +109,7 @@ class _State(NamedTuple):
 @partial(jax.jit, static_argnames="accelerate")
 def _fit(
     mixture: GMM,
-    x: Float[Array, "n d"],
+    x: Float[Array, "n d"] | Observed,
     weight: Float[Array, " n"],
     prior: Prior | None,
     ridge: Float[Array, ""],
@@ -119,7 +119,7 @@ def _fit(
     accelerate: bool,
 ) -> Fit:
     rows = jnp.sum(weight)
-    variance = mean_and_variance(x, weight)[1]
+    variance = column_variance(x, weight)
     ridges = ridge * variance + ridge_absolute
     exact = jnp.all(ridges == 0)  # then EM cannot lower its objective
     on = mixture.log_weights > -jnp.inf
@@ -129,7 +129,7 @@ def _fit(
         return moving & (state.steps < max_steps) & (state.failed == Status.CONVERGED)
 
     def advance(state: _State) -> _State:
-        total = moments(state.candidate, x, weight)
+        total = expect(state.candidate, x, weight)
         extra = 0.0 if prior is None else priors.log_density(state.candidate, prior)
         objective = (total.log_lik + extra) / rows
         finite = jnp.isfinite(objective) & sound(state.candidate)
@@ -166,7 +166,7 @@ def _fit(
 
     zero = jax.tree.map(
         lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
-        jax.eval_shape(moments, mixture, x[:1], weight[:1]),
+        jax.eval_shape(expect, mixture, x, weight),
     )
     # The start is the first candidate, better than nothing, so that one E-step is compiled.
     nothing = jnp.full_like(rows, -jnp.inf)
@@ -183,7 +183,7 @@ def _fit(
         longest=jnp.full_like(rows, squarem.FIRST_BOUND),
     )
     end = jax.lax.while_loop(unfinished, advance, start)
-    least = jnp.maximum(ridges, jnp.finfo(x.dtype).eps * variance)
+    least = jnp.maximum(ridges, jnp.finfo(variance.dtype).eps * variance)
     # A step that failed is what would be looked at next: it tells who is to blame.
     failed, broken = end.failed != Status.CONVERGED, end.failed == Status.NOT_FINITE
     looked = jax.tree.map(lambda a, b: jnp.where(failed, a, b), end.candidate, end.mixture)
@@ -223,6 +223,7 @@ def fit(
     tol: Scalar = 1e-4,
     max_steps: int | Int[Array, ""] = 200,
     accelerate: bool = False,
+    missing: bool = False,
 ) -> Fit:
     """Runs EM from `mixture` until a step gains less than `tol`, in one compiled loop.
 
@@ -239,6 +240,9 @@ def fit(
         max_steps: the most passes over the data after the first; zero only evaluates the start.
         accelerate: jumps ahead between steps where that does not lower the objective (SQUAREM;
             Varadhan and Roland, 2008): the same optimum in fewer passes where EM is slow. Static.
+        missing: NaN stands for what is missing at random, and the likelihood is that of what was
+            observed (Little and Rubin, 2002, section 11.2); rows of NaN alone take no part. Rows
+            with the same gaps share their matrices, unless `x` is traced. Static.
 
     Returns:
         A `Fit`, which says how it ended; `describe` puts that in words. All numbers are traced:
@@ -246,10 +250,11 @@ def fit(
 
     Raises:
         TypeError, ValueError: bad rows or weights; a mixture with NaN; a negative ridge, tolerance
-            or step count; a prior that does not fit.
+            or step count; a prior that does not fit; a column without any observed value; gaps in
+            a family that knows none.
     """
     where = "gmm.fit"
-    x = door(where, mixture, x)
+    x = door(where, mixture, x, missing)
     if all(map(checks.concrete, jax.tree.leaves(mixture))) and not checks.holds(
         lambda: sound(mixture)
     ):
@@ -265,9 +270,12 @@ def fit(
             n = int(jnp.sum(weight > 0))
     if k > n:
         raise ValueError(f"{where}: x must have at least {k} rows for {k} components, got {n}")
+    rows = x
+    if missing:
+        rows, weight = observe(where, x, weight, mixture.cov, k)
     return _fit(
         mixture,
-        x,
+        rows,
         weight,
         None if prior is None else priors.door(where, prior, mixture),
         jnp.asarray(ridge, x.dtype),

@@ -19,6 +19,7 @@ from jaxnn import checks
 from jaxnn.gmm import forms
 from jaxnn.gmm.families import COVARIANCES
 from jaxnn.gmm.family import Covariances
+from jaxnn.gmm.observed import RULES, rule_of, width
 from jaxnn.linalg import map_rows, tile_rows
 from jaxnn.types import Data, Key
 
@@ -78,14 +79,19 @@ def from_covariances(
     return GMM(log_weights=jnp.log(weights), means=means, cov=cov)
 
 
-def door(where: str, mixture: GMM, x: Data) -> Array:
-    """Returns `x` checked against `mixture`, whose own shapes are checked first."""
+def door(where: str, mixture: GMM, x: Data, missing: bool = False) -> Array:
+    """Returns `x` checked against `mixture`, whose own shapes are checked first.
+
+    With `missing`, NaN passes, unless the family knows no gaps.
+    """
     checks.instance(where, "mixture", mixture, GMM)
     means = checks.floating(where, "mixture.means", mixture.means)
     checks.shape(where, "mixture.means", means, (None, None))
     checks.shape(where, "mixture.log_weights", mixture.log_weights, means.shape[:1])
     checks.instance(where, "mixture.cov", mixture.cov, Covariances)
-    rows = checks.data(where, "x", x, means.shape[1])
+    rows = checks.data(where, "x", x, means.shape[1], missing)
+    if missing:
+        rule_of(where, mixture.cov)
     checks.same_dtype(where, "x", rows, "the mixture", means.dtype)
     return rows
 
@@ -123,12 +129,34 @@ def _log_joint(mixture: GMM, x: Float[Array, "n d"]) -> Float[Array, "n k"]:
     return by_form(mixture, x.shape[0], run)
 
 
-def log_joint(mixture: GMM, x: Data) -> Float[Array, "n k"]:
+@partial(jax.jit, static_argnames="total")
+def _observed(mixture: GMM, x: Float[Array, "n d"], total: bool) -> Array:
+    """Returns the log joint of what is observed of each row, or its sum over components."""
+    rule = RULES[type(mixture.cov)]
+    given = rule.rows(mixture.log_weights, mixture.means, mixture.cov)
+
+    def of_tile(rows: Float[Array, "c d"]) -> Array:
+        missing = jnp.isnan(rows)
+        joint = given(jnp.where(missing, 0.0, rows), missing).joint
+        return evidence(joint)[1] if total else joint.T
+
+    return map_rows(of_tile, x, tile_rows(x.shape[0], width(mixture.cov, mixture.means)))
+
+
+def _joint(where: str, mixture: GMM, x: Data, missing: bool) -> Float[Array, "n k"]:
+    rows = door(where, mixture, x, missing)
+    return _observed(mixture, rows, total=False) if missing else _log_joint(mixture, rows)
+
+
+def log_joint(mixture: GMM, x: Data, *, missing: bool = False) -> Float[Array, "n k"]:
     """Returns log w_k + log N(x_i | m_k, Σ_k) for every row and component (nats).
 
-    Raises TypeError or ValueError for rows of another width, emptiness, NaN or infinity.
+    `missing`: NaN stands for what was not observed, and densities are those of the rest (a row of
+    nothing else has density 1); without it NaN is refused.  Static.
+    Raises TypeError or ValueError for rows of another width, emptiness, NaN or infinity, and for
+    gaps in a family that knows none.
     """
-    return _log_joint(mixture, door("gmm.log_joint", mixture, x))
+    return _joint("gmm.log_joint", mixture, x, missing)
 
 
 @jax.jit
@@ -141,22 +169,29 @@ def _log_prob(mixture: GMM, x: Float[Array, "n d"]) -> Float[Array, " n"]:
     return by_form(mixture, x.shape[0], run)
 
 
-def log_prob(mixture: GMM, x: Data) -> Float[Array, " n"]:
+def log_prob(mixture: GMM, x: Data, *, missing: bool = False) -> Float[Array, " n"]:
     """Returns the log-density of each row (nats; density per data unit to the power d).
 
-    Memory beyond the result is one tile.  Raises as `log_joint` does.
+    Memory beyond the result is one tile.  `missing` and errors are those of `log_joint`.
     """
-    return _log_prob(mixture, door("gmm.log_prob", mixture, x))
+    rows = door("gmm.log_prob", mixture, x, missing)
+    return _observed(mixture, rows, total=True) if missing else _log_prob(mixture, rows)
 
 
-def posterior(mixture: GMM, x: Data) -> Float[Array, "n k"]:
-    """Returns the responsibilities p(k | x_i) (Bishop, 2006, eq. 9.13); rows sum to 1."""
-    return jax.nn.softmax(_log_joint(mixture, door("gmm.posterior", mixture, x)), axis=1)
+def posterior(mixture: GMM, x: Data, *, missing: bool = False) -> Float[Array, "n k"]:
+    """Returns the responsibilities p(k | x_i) (Bishop, 2006, eq. 9.13); rows sum to 1.
+
+    `missing` and errors are those of `log_joint`.
+    """
+    return jax.nn.softmax(_joint("gmm.posterior", mixture, x, missing), axis=1)
 
 
-def predict(mixture: GMM, x: Data) -> Int[Array, " n"]:
-    """Returns the component with the largest responsibility for each row."""
-    return jnp.argmax(_log_joint(mixture, door("gmm.predict", mixture, x)), axis=1)
+def predict(mixture: GMM, x: Data, *, missing: bool = False) -> Int[Array, " n"]:
+    """Returns the component with the largest responsibility for each row.
+
+    `missing` and errors are those of `log_joint`.
+    """
+    return jnp.argmax(_joint("gmm.predict", mixture, x, missing), axis=1)
 
 
 @partial(jax.jit, static_argnames="n")

@@ -20,6 +20,7 @@ from jaxnn import checks
 from jaxnn.gmm.em import maximise
 from jaxnn.gmm.families import family_of
 from jaxnn.gmm.family import Family
+from jaxnn.gmm.missing import fill
 from jaxnn.gmm.kmeans import BATCH, BATCH_STEPS, LARGE, lloyd, mini_batches, nearest, seeds
 from jaxnn.gmm.model import GMM, joint_rows, tile_of
 from jaxnn.gmm.moments import Moments, row_weights
@@ -200,6 +201,7 @@ def init(
     start: str = "k-means++",
     sample_weight: Weights | None = None,
     active: int | Int[Array, ""] | None = None,
+    missing: bool = False,
 ) -> GMM:
     """Returns a mixture to start EM from: seeds, each row to the nearest, then one M-step.
 
@@ -214,6 +216,8 @@ def init(
         sample_weight: shape (n,).
         active: how many of the components to use, a traced number; the others have weight zero
             and stay empty. One compiled program thus serves every k up to `n_components`.
+        missing: NaN stands for what is missing; the start sees the mean of the column there, EM
+            no more. Static.
 
     Columns are standardised before distances are taken. Where there are fewer distinct rows than
     components, those that own no row have weight zero.
@@ -223,10 +227,12 @@ def init(
     """
     where = "gmm.init"
     checks.key(where, key)
-    x, k = rows_and_count(where, x, n_components)
+    x, k = rows_and_count(where, x, n_components, missing)
     kind = family_of(where, family)
     checks.in_table(where, "start", start, STARTS)
     weight = row_weights(where, x, sample_weight)
+    if missing:
+        x, weight = fill(where, x, weight)
     if active is None:
         active = k
     elif checks.concrete(active):
@@ -234,9 +240,11 @@ def init(
     return _init(key, x, weight, jnp.asarray(active), k, kind, start)
 
 
-def rows_and_count(where: str, x: Data, n_components: int) -> tuple[Float[Array, "n d"], int]:
+def rows_and_count(
+    where: str, x: Data, n_components: int, missing: bool = False
+) -> tuple[Float[Array, "n d"], int]:
     """Returns the checked rows and the checked number of components."""
-    x = checks.data(where, "x", x)
+    x = checks.data(where, "x", x, missing=missing)
     checks.precise(where, "x", x)
     return x, checks.count(where, "n_components", n_components, most=x.shape[0])
 
