@@ -142,7 +142,7 @@ ROWS = {
     "gmm.surrogate": Row(gmm.surrogate, (BELIEF,), (0,)),
     "gmm.expected_mixture": Row(gmm.expected_mixture, (BELIEF,), (0,)),
     "gmm.predictive_log_prob": Row(gmm.predictive_log_prob, (BELIEF, X), (0, 1)),
-    "gmm.prune": Row(lambda m: gmm.prune(m, 0.25), (MIX,), (0,)),
+    "gmm.prune": Row(lambda m: gmm.prune(m, 0.1), (MIX,), (0,)),
     "kde.fit": Row(lambda x, w: kde.fit(x, bandwidth=0.5, sample_weight=w), (X, W), (0, 1)),
     "kde.scott": Row(kde.scott, (X, W), (0, 1)),
     "kde.silverman": Row(kde.silverman, (X, W), (0, 1)),

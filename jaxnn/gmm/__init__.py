@@ -1,16 +1,7 @@
 """Gaussian mixtures: `init`, `fit`, `log_prob`, `sample` and what goes with them."""
 
 from jaxnn.gmm.batch import fit_many
-from jaxnn.gmm.bayes import (
-    BayesFit,
-    BayesGMM,
-    bayes_step,
-    expected_mixture,
-    fit_bayes,
-    predictive_log_prob,
-    prune,
-    surrogate,
-)
+from jaxnn.gmm.bayes import BayesFit, BayesGMM, bayes_step, fit_bayes, surrogate
 from jaxnn.gmm.bayes_priors import BayesPrior, bayes_prior
 from jaxnn.gmm.covariances import Diag, Full, Spherical, Tied
 from jaxnn.gmm.criteria import aic, bic, icl, n_parameters
@@ -33,6 +24,7 @@ from jaxnn.gmm.model import (
 )
 from jaxnn.gmm.moments import Moments, e_step
 from jaxnn.gmm.outcome import Fit, Status, describe
+from jaxnn.gmm.predictive import expected_mixture, predictive_log_prob, prune
 from jaxnn.gmm.priors import Prior, default_prior, log_prior
 from jaxnn.gmm.restarts import BestFit, fit_best
 from jaxnn.gmm.selection import select
