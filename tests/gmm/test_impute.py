@@ -39,7 +39,7 @@ def conditional(family: str, row: np.ndarray):
     return np.exp(log - logsumexp(log)), mean, spread
 
 
-@pytest.mark.parametrize("family", GIVEN)
+@pytest.mark.parametrize("family", ["full", "tied", "spherical"])
 def test_imputes_the_conditional_mean(family):
     """Oracle: Σ_k p(k | observed) E[missing | observed, k] in closed form; the rest untouched."""
     filled = np.asarray(gmm.impute(mixture(family), X))
