@@ -51,3 +51,10 @@ def test_dirichlet_divergence_of_two_is_a_beta():
     total = integrate.quad(lambda v: q.pdf(v) * (q.logpdf(v) - p.logpdf(v)), 0, 1)[0]
     np.testing.assert_allclose(belief.divergence(prior), total, rtol=1e-7)
     np.testing.assert_allclose(belief.divergence(belief), 0, atol=1e-14)
+
+
+def test_sticks_see_the_rows_beyond_them():
+    """Oracle: Blei and Jordan (2006), eqs. 18 and 19, by hand."""
+    belief = gmm.StickBreaking.prior(jnp.array(0.7), 3).observe(jnp.asarray(COUNTS))
+    np.testing.assert_allclose(belief.taken, [4.0, 1.0, 6.5])
+    np.testing.assert_allclose(belief.left, [6.2, 6.2, 0.7])
