@@ -28,7 +28,7 @@ def clusters(n: int, dtype: str) -> np.ndarray:
 
 
 def bayes(n: int, dtype: str) -> None:
-    """Races `STEPS` variational steps; the peer makes its start anew, timed on a line of its own."""
+    """Races `STEPS` variational steps; the peer makes its start anew, timed on its own line."""
     x = clusters(n, dtype)
     device_x = jnp.asarray(x)
     prior = gmm.bayes_prior(x, K, ridge=0.0)
