@@ -20,8 +20,8 @@ from jaxnn import checks
 from jaxnn.gmm.em import maximise
 from jaxnn.gmm.families import family_of
 from jaxnn.gmm.family import Family
-from jaxnn.gmm.missing import fill
 from jaxnn.gmm.kmeans import BATCH, BATCH_STEPS, LARGE, lloyd, mini_batches, nearest, seeds
+from jaxnn.gmm.missing import fill
 from jaxnn.gmm.model import GMM, joint_rows, tile_of
 from jaxnn.gmm.moments import Moments, row_weights
 from jaxnn.linalg import fold_rows, mean_and_variance

@@ -12,7 +12,7 @@ from jaxnn.gmm.bayes_priors import prior_factor
 X = load_iris().data
 
 
-@pytest.mark.parametrize("family", gmm.COVARIANCES)
+@pytest.mark.parametrize("family", ["full", "tied", "diag", "spherical"])
 def test_defaults_are_scikit_learns(family):
     """Oracle: the priors that BayesianGaussianMixture takes from the data; no ridge."""
     oracle = BayesianGaussianMixture(n_components=5, covariance_type=family, max_iter=0).fit(X)
