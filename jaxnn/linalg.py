@@ -130,6 +130,16 @@ def inverse_tril(tril: Float[Array, "*batch d d"]) -> Float[Array, "*batch d d"]
     return lax.linalg.triangular_solve(tril, eye, left_side=True, lower=True)
 
 
+def root_tril(a: Float[Array, "*batch d m"]) -> Float[Array, "*batch d d"]:
+    """Returns the lower triangular L, diagonal not negative, with L Lᵀ = a aᵀ; m >= d.
+
+    By the QR decomposition of aᵀ: the product, whose condition number is the square, is not formed.
+    """
+    upper = jnp.linalg.qr(jnp.swapaxes(a, -1, -2), mode="reduced")[1]
+    sign = jnp.where(jnp.diagonal(upper, axis1=-2, axis2=-1) < 0, -1, 1).astype(a.dtype)
+    return jnp.swapaxes(upper * sign[..., :, None], -1, -2)
+
+
 def mean_and_variance(
     x: Float[Array, "n d"], weight: Float[Array, " n"]
 ) -> tuple[Float[Array, " d"], Float[Array, " d"]]:

@@ -45,6 +45,8 @@ STRUCTURED = {  # one of each class, with some arrays for all components and som
 }
 MOMENTS = gmm.e_step(MIX, X, W)
 PRIOR = gmm.Prior(1.5, X[0], 0.3, 7.0, np.array([[1.2, 0.0], [0.4, 0.8]]))
+LINE = gmm.marginal(MIX, [0])
+DEAD = MIX._replace(log_weights=jnp.log(jnp.array([0.6, 0.0, 0.4])))  # derivatives stay finite
 DENSITY = kde.fit(jnp.asarray(X), bandwidth=jnp.array([0.7, 0.9]), sample_weight=jnp.asarray(W))
 NET = mlp.init(KEY, (D, 4, K), activation="tanh", dtype=jnp.float64)
 BATCH = train.Batch(jnp.asarray(X), jnp.asarray(Y), jnp.asarray(W))
@@ -125,6 +127,18 @@ ROWS = {
                            (X, W), (0, 1)),
     "gmm.fit_best": Row(lambda x, w, r: gmm.fit_best(KEY, x, 2, family="diag", n_starts=2,
         n_continued=1, sample_weight=w, ridge=r, short_steps=1, max_steps=2), (X, W, 1e-3)),
+    "gmm.marginal": Row(lambda m: gmm.marginal(m, (1, 0)), (MIX,), (0,)),
+    "gmm.condition": Row(lambda m, v: gmm.condition(m, (1,), v), (MIX, X[:2, :1]), (0, 1)),
+    "gmm.regress": Row(lambda m, v: gmm.regress(m, (1,), v), (DEAD, X[:2, :1]), (0, 1)),
+    "gmm.mean": Row(gmm.mean, (DEAD,), (0,)),
+    "gmm.covariance": Row(gmm.covariance, (DEAD,), (0,)),
+    "gmm.cdf": Row(gmm.cdf, (LINE, X[:, :1]), (0, 1)),
+    "gmm.quantile": Row(gmm.quantile, (LINE, W / 2), (0, 1)),
+    "gmm.entropy_bounds": Row(gmm.entropy_bounds, (DEAD,), (0,)),
+    "gmm.kl": Row(lambda p, q: gmm.kl(KEY, p, q, 5).value, (MIX, DEAD), (1,)),
+    "gmm.modes": Row(lambda m: gmm.modes(m)[:2], (DEAD,), (0,)),
+    "gmm.merge": Row(lambda m: gmm.merge(m, 0, 1), (DEAD,), (0,)),
+    "gmm.reduce": Row(lambda m: gmm.reduce(m, 2), (MIX,), (0,)),
     "gmm.from_covariances": Row(lambda m, c: gmm.from_covariances(jnp.ones(1, m.dtype), m, c),
                                 (X[:1], np.eye(2)[None]), (0,)),
     **{f"gmm.log_prob gaps {f}": Row(lambda m: gmm.log_prob(m, GAPS.astype(m.means.dtype),

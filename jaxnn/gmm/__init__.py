@@ -3,8 +3,10 @@
 from jaxnn.gmm.batch import fit_many
 from jaxnn.gmm.bayes import BayesFit, BayesGMM, bayes_step, fit_bayes, surrogate
 from jaxnn.gmm.bayes_priors import BayesPrior, bayes_prior
+from jaxnn.gmm.conditional import Regression, condition, marginal, regress
 from jaxnn.gmm.covariances import Diag, Full, Spherical, Tied
 from jaxnn.gmm.criteria import aic, bic, icl, n_parameters
+from jaxnn.gmm.divergence import Bounds, Estimate, entropy_bounds, kl
 from jaxnn.gmm.eigen import Eigen
 from jaxnn.gmm.ellipsoid import Ellipsoid
 from jaxnn.gmm.em import fit, m_step
@@ -13,6 +15,7 @@ from jaxnn.gmm.families import COVARIANCES
 from jaxnn.gmm.family import Covariances
 from jaxnn.gmm.impute import impute, sample_missing
 from jaxnn.gmm.kmeans import KMeans, k_means
+from jaxnn.gmm.mean_shift import Modes, modes
 from jaxnn.gmm.model import (
     GMM,
     from_covariances,
@@ -26,9 +29,11 @@ from jaxnn.gmm.moments import Moments, e_step
 from jaxnn.gmm.outcome import Fit, Status, describe
 from jaxnn.gmm.predictive import expected_mixture, predictive_log_prob, prune
 from jaxnn.gmm.priors import Prior, default_prior, log_prior
+from jaxnn.gmm.reduction import Reduction, merge, reduce
 from jaxnn.gmm.restarts import BestFit, fit_best
 from jaxnn.gmm.selection import select
 from jaxnn.gmm.starts import STARTS, from_labels, init
+from jaxnn.gmm.summary import cdf, covariance, mean, quantile
 from jaxnn.gmm.table import Selection, Table
 from jaxnn.gmm.weights import WEIGHT_PRIORS, Dirichlet, StickBreaking
 
@@ -41,17 +46,22 @@ __all__ = [
     "BayesGMM",
     "BayesPrior",
     "BestFit",
+    "Bounds",
     "Covariances",
     "Diag",
     "Dirichlet",
     "Eigen",
     "Ellipsoid",
+    "Estimate",
     "Factors",
     "Fit",
     "Full",
     "KMeans",
+    "Modes",
     "Moments",
     "Prior",
+    "Reduction",
+    "Regression",
     "Selection",
     "Spherical",
     "Status",
@@ -62,9 +72,13 @@ __all__ = [
     "bayes_prior",
     "bayes_step",
     "bic",
+    "cdf",
+    "condition",
+    "covariance",
     "default_prior",
     "describe",
     "e_step",
+    "entropy_bounds",
     "expected_mixture",
     "factors",
     "fit",
@@ -77,15 +91,23 @@ __all__ = [
     "impute",
     "init",
     "k_means",
+    "kl",
     "log_joint",
     "log_prior",
     "log_prob",
     "m_step",
+    "marginal",
+    "mean",
+    "merge",
+    "modes",
     "n_parameters",
     "posterior",
     "predict",
     "predictive_log_prob",
     "prune",
+    "quantile",
+    "reduce",
+    "regress",
     "sample",
     "sample_missing",
     "select",
