@@ -140,6 +140,66 @@ def root_tril(a: Float[Array, "*batch d m"]) -> Float[Array, "*batch d d"]:
     return jnp.swapaxes(upper * sign[..., :, None], -1, -2)
 
 
+def gmres(
+    product: Callable[[Float[Array, " p"]], Float[Array, " p"]],
+    b: Float[Array, " p"],
+    *,
+    vectors: int,
+    restarts: int,
+    tol: float,
+) -> Float[Array, " p"]:
+    """Returns x with A x = b, given only the linear map x ↦ A x (Saad and Schultz, 1986).
+
+    Args:
+        product: the map.
+        b: right-hand side.
+        vectors: the most directions kept before starting again from what is left over.
+        restarts: the most such rounds; a round that does not halve what is left is the last.
+        tol: residual to reach, as a share of |b|.
+    """
+    goal = tol * jnp.linalg.norm(b)
+    vectors = min(vectors, b.shape[0])
+
+    def extend(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        basis, projected, length, _, _, j = state
+        w = product(basis[j])
+        size = jnp.linalg.norm(w)
+        column = basis @ w
+        w = w - column @ basis
+        again = basis @ w  # once more, so that the basis is orthogonal to rounding
+        w = w - again @ basis
+        norm = jnp.linalg.norm(w)
+        norm = jnp.where(norm > 10 * jnp.finfo(b.dtype).eps * size, norm, 0)  # nothing new
+        projected = projected.at[:, j].set((column + again).at[j + 1].set(norm))
+        basis = basis.at[j + 1].set(w / jnp.where(norm > 0, norm, 1) * (norm > 0))
+        target = jnp.zeros(vectors + 1, b.dtype).at[0].set(length)
+        y = jnp.linalg.lstsq(projected, target)[0]
+        left = jnp.linalg.norm(projected @ y - target)
+        return basis, projected, length, y, jnp.where(norm > 0, left, 0), j + 1
+
+    def unfinished(state: tuple[Array, ...]) -> Bool[Array, ""]:
+        return (state[4] > goal) & (state[5] < vectors)
+
+    def round_(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        x, residual, length, _, count = state
+        basis = jnp.zeros((vectors + 1, b.shape[0]), b.dtype)
+        basis = basis.at[0].set(residual / jnp.where(length > 0, length, 1))
+        projected = jnp.zeros((vectors + 1, vectors), b.dtype)
+        start = (basis, projected, length, projected[0], length, jnp.zeros((), jnp.int32))
+        basis, _, _, y, _, _ = lax.while_loop(unfinished, extend, start)
+        x = x + y @ basis[:-1]
+        residual = b - product(x)
+        return x, residual, jnp.linalg.norm(residual), length, count + 1
+
+    def worth_it(state: tuple[Array, ...]) -> Bool[Array, ""]:
+        _, _, length, before, count = state
+        return (length > goal) & (length < 0.5 * before) & (count < restarts)
+
+    length = jnp.linalg.norm(b)
+    start = (jnp.zeros_like(b), b, length, jnp.full_like(length, jnp.inf), jnp.zeros((), jnp.int32))
+    return lax.while_loop(worth_it, round_, start)[0]
+
+
 def mean_and_variance(
     x: Float[Array, "n d"], weight: Float[Array, " n"]
 ) -> tuple[Float[Array, " d"], Float[Array, " d"]]:

@@ -46,6 +46,8 @@ STRUCTURED = {  # one of each class, with some arrays for all components and som
 MOMENTS = gmm.e_step(MIX, X, W)
 PRIOR = gmm.Prior(1.5, X[0], 0.3, 7.0, np.array([[1.2, 0.0], [0.4, 0.8]]))
 LINE = gmm.marginal(MIX, [0])
+NATS = gmm.negative_log_likelihood("full")
+BALLS = mixture("spherical")
 DEAD = MIX._replace(log_weights=jnp.log(jnp.array([0.6, 0.0, 0.4])))  # derivatives stay finite
 DENSITY = kde.fit(jnp.asarray(X), bandwidth=jnp.array([0.7, 0.9]), sample_weight=jnp.asarray(W))
 NET = mlp.init(KEY, (D, 4, K), activation="tanh", dtype=jnp.float64)
@@ -139,6 +141,18 @@ ROWS = {
     "gmm.modes": Row(lambda m: gmm.modes(m)[:2], (DEAD,), (0,)),
     "gmm.merge": Row(lambda m: gmm.merge(m, 0, 1), (DEAD,), (0,)),
     "gmm.reduce": Row(lambda m: gmm.reduce(m, 2), (MIX,), (0,)),
+    "gmm.unconstrain": Row(gmm.unconstrain, (MIX,), (0,)),
+    "gmm.constrain": Row(lambda p: gmm.constrain(p, family="full"), (gmm.unconstrain(MIX),), (0,)),
+    "gmm.negative_log_likelihood": Row(lambda p, x, w: NATS(p, train.Batch(x, None, w), KEY),
+                                       (gmm.unconstrain(MIX), X, W), (0, 1, 2)),
+    "gmm.fit_implicit": Row(lambda m, x, w, r: gmm.fit_implicit(
+        m, x, sample_weight=w, ridge=r, tol=1e-12)[:2], (BALLS, X, W, 0.1), (1, 2, 3)),
+    "gmm.stepwise_init": Row(gmm.stepwise_init, (MIX,), (0,)),
+    "gmm.stepwise_step": Row(lambda m, x, s, w: gmm.stepwise_step(
+        gmm.stepwise_init(m), x, s, sample_weight=w), (MIX, X, 0.5, W), (0, 1, 2, 3)),
+    "gmm.fit_stepwise": Row(lambda m, x, w, p, r: gmm.fit_stepwise(
+        KEY, m, x, sample_weight=w, power=p, ridge=r, batch_size=5, epochs=1),
+                            (MIX, X, W, 0.6, 1e-3)),
     "gmm.from_covariances": Row(lambda m, c: gmm.from_covariances(jnp.ones(1, m.dtype), m, c),
                                 (X[:1], np.eye(2)[None]), (0,)),
     **{f"gmm.log_prob gaps {f}": Row(lambda m: gmm.log_prob(m, GAPS.astype(m.means.dtype),

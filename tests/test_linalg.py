@@ -82,3 +82,24 @@ def test_weighted_moments_of_columns():
     np.testing.assert_allclose(mean, repeated.mean(0), rtol=1e-12)
     np.testing.assert_allclose(variance[:2], repeated.var(0)[:2], rtol=1e-12)
     assert variance[2] == 1.0
+
+
+def test_root_of_a_product():
+    """Oracle: numpy.linalg.cholesky of the product; the diagonal is positive."""
+    a = rng.normal(size=(2, 3, 5))
+    root = linalg.root_tril(jnp.asarray(a))
+    np.testing.assert_allclose(root, np.linalg.cholesky(a @ a.transpose(0, 2, 1)), atol=1e-12)
+
+
+def test_gmres():
+    """Oracle: numpy.linalg.solve; in rounds of 4 vectors; a zero right-hand side gives zero."""
+    a = np.eye(9) - 0.8 * np.diag(rng.uniform(size=9)) + 0.02 * rng.normal(size=(9, 9))
+    b = rng.normal(size=9)
+    solve = jax.jit(
+        lambda a, b: linalg.gmres(lambda x: a @ x, b, vectors=4, restarts=20, tol=1e-12)
+    )
+    np.testing.assert_allclose(solve(a, b), np.linalg.solve(a, b), rtol=1e-10)
+    np.testing.assert_array_equal(solve(a, np.zeros(9)), 0)
+    np.testing.assert_allclose(solve(np.eye(9) * 2, b), b / 2, rtol=1e-14)
+    singular = np.diag([1.0, 0.5, 0, 0, 0, 0, 0, 0, 0])
+    np.testing.assert_allclose(solve(singular, singular @ b), singular.astype(bool) @ b, rtol=1e-9)

@@ -13,6 +13,7 @@ from jaxnn.gmm.em import fit, m_step
 from jaxnn.gmm.factors import Factors, factors
 from jaxnn.gmm.families import COVARIANCES
 from jaxnn.gmm.family import Covariances
+from jaxnn.gmm.implicit import FixedPoint, fit_implicit
 from jaxnn.gmm.impute import impute, sample_missing
 from jaxnn.gmm.kmeans import KMeans, k_means
 from jaxnn.gmm.mean_shift import Modes, modes
@@ -33,8 +34,21 @@ from jaxnn.gmm.reduction import Reduction, merge, reduce
 from jaxnn.gmm.restarts import BestFit, fit_best
 from jaxnn.gmm.selection import select
 from jaxnn.gmm.starts import STARTS, from_labels, init
+from jaxnn.gmm.stepwise import (
+    Stepwise,
+    StepwiseFit,
+    fit_stepwise,
+    stepwise_init,
+    stepwise_step,
+)
 from jaxnn.gmm.summary import cdf, covariance, mean, quantile
 from jaxnn.gmm.table import Selection, Table
+from jaxnn.gmm.unconstrained import (
+    Unconstrained,
+    constrain,
+    negative_log_likelihood,
+    unconstrain,
+)
 from jaxnn.gmm.weights import WEIGHT_PRIORS, Dirichlet, StickBreaking
 
 __all__ = [
@@ -55,6 +69,7 @@ __all__ = [
     "Estimate",
     "Factors",
     "Fit",
+    "FixedPoint",
     "Full",
     "KMeans",
     "Modes",
@@ -65,15 +80,19 @@ __all__ = [
     "Selection",
     "Spherical",
     "Status",
+    "Stepwise",
+    "StepwiseFit",
     "StickBreaking",
     "Table",
     "Tied",
+    "Unconstrained",
     "aic",
     "bayes_prior",
     "bayes_step",
     "bic",
     "cdf",
     "condition",
+    "constrain",
     "covariance",
     "default_prior",
     "describe",
@@ -84,7 +103,9 @@ __all__ = [
     "fit",
     "fit_bayes",
     "fit_best",
+    "fit_implicit",
     "fit_many",
+    "fit_stepwise",
     "from_covariances",
     "from_labels",
     "icl",
@@ -101,6 +122,7 @@ __all__ = [
     "merge",
     "modes",
     "n_parameters",
+    "negative_log_likelihood",
     "posterior",
     "predict",
     "predictive_log_prob",
@@ -111,5 +133,8 @@ __all__ = [
     "sample",
     "sample_missing",
     "select",
+    "stepwise_init",
+    "stepwise_step",
     "surrogate",
+    "unconstrain",
 ]

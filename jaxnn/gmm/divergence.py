@@ -49,7 +49,8 @@ def _entropy_bounds(mixture: GMM) -> Bounds:
         spread = jnp.sum(jnp.square(inverse @ root[None]), axis=(1, 2))
         z = jnp.sum(jnp.square(jnp.einsum("kij,kj->ki", inverse, apart)), axis=1)
         divergence = 0.5 * (spread - d + z) + log_det - half
-        return tuple(logsumexp(log_weights - far) for far in (bhattacharyya, divergence, overlap))
+        nearby = lambda distance: logsumexp(log_weights - distance)
+        return nearby(bhattacharyya), nearby(divergence), nearby(overlap)
 
     close, far, overlap = jax.lax.map(row, (means, scales, log_det))
     own = weights @ (log_det + constant + 0.5 * d)

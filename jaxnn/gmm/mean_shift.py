@@ -21,7 +21,7 @@ NEWTON_STEPS = 4  # from 1e-4 of a standard deviation to rounding, and one to sp
 
 
 class Modes(NamedTuple):
-    """Modes, the highest first; from `count` on, rows repeat the first one and `found` is False.
+    """Modes, the highest first; from `n_modes` on, rows repeat the first one and `found` is False.
 
     `converged`: every path came to rest within the steps allowed, so that none can be missing.
     """
@@ -29,7 +29,7 @@ class Modes(NamedTuple):
     points: Float[Array, "k d"]
     log_prob: Float[Array, " k"]
     found: Bool[Array, " k"]
-    count: Int[Array, ""]
+    n_modes: Int[Array, ""]
     converged: Bool[Array, ""]
 
 
@@ -112,7 +112,7 @@ def _modes(mixture: GMM, max_steps: Int[Array, ""]) -> Modes:
         points=points,
         log_prob=_look(full, points).value,
         found=found[order],
-        count=jnp.sum(found),
+        n_modes=jnp.sum(found),
         converged=jnp.all(length <= tol),
     )
 

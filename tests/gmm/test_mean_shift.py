@@ -31,7 +31,7 @@ def test_modes_are_those_of_a_grid():
     """Oracle: brute force on a grid 0.05 apart; at each mode the slope is zero."""
     modes = gmm.modes(MIXTURE)
     expected = grid_maxima(MIXTURE, np.arange(-9, 10, 0.05))
-    count = int(modes.count)
+    count = int(modes.n_modes)
     assert count == len(expected) == 3
     assert modes.converged
     np.testing.assert_array_equal(modes.found, np.arange(5) < count)
@@ -47,7 +47,7 @@ def test_units_change_nothing():
     scale = np.array([1e-6, 1e6])
     moved = gmm.from_covariances(WEIGHTS, MEANS * scale, COVARIANCES * np.outer(scale, scale))
     plain, found = gmm.modes(MIXTURE), gmm.modes(moved)
-    assert found.count == plain.count
+    assert found.n_modes == plain.n_modes
     np.testing.assert_allclose(np.asarray(found.points) / scale, plain.points, atol=1e-9)
 
 
@@ -59,7 +59,7 @@ def test_a_valley_between_is_no_mode():
         family="spherical",
     )  # fmt: skip
     modes = gmm.modes(mixture)
-    assert modes.count == 2
+    assert modes.n_modes == 2
     np.testing.assert_allclose(np.sort(modes.points[:2, 0]), [-2, 2], atol=0.1)
 
 
@@ -69,7 +69,7 @@ def test_one_hill_has_one_mode():
         np.full(5, 0.2), np.ones((5, 2)), np.full(5, 3.0), family="spherical"
     )
     modes = gmm.modes(same)
-    assert modes.count == 1
+    assert modes.n_modes == 1
     np.testing.assert_allclose(modes.points, 1, rtol=1e-12)
 
 
@@ -97,5 +97,5 @@ def test_float32_finds_the_same():
     """Oracle: float64."""
     single = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), MIXTURE)
     modes = gmm.modes(single)
-    assert modes.count == 3
+    assert modes.n_modes == 3
     np.testing.assert_allclose(modes.points, gmm.modes(MIXTURE).points, atol=1e-4)
