@@ -101,5 +101,10 @@ def test_gmres():
     np.testing.assert_allclose(solve(a, b), np.linalg.solve(a, b), rtol=1e-10)
     np.testing.assert_array_equal(solve(a, np.zeros(9)), 0)
     np.testing.assert_allclose(solve(np.eye(9) * 2, b), b / 2, rtol=1e-14)
+    turn = np.linalg.qr(rng.normal(size=(30, 30)))[0]
+    stiff = turn @ np.diag(np.geomspace(1e-6, 1, 30)) @ turn.T
+    x = linalg.gmres(lambda x: stiff @ x, jnp.ones(30), vectors=30, restarts=1, tol=1e-14)
+    left = np.linalg.norm(stiff @ np.asarray(x) - 1) / np.sqrt(30)
+    assert left < 1e6 * np.finfo(float).eps  # the condition number: the basis stays orthogonal
     singular = np.diag([1.0, 0.5, 0, 0, 0, 0, 0, 0, 0])
     np.testing.assert_allclose(solve(singular, singular @ b), singular.astype(bool) @ b, rtol=1e-9)

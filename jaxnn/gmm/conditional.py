@@ -21,6 +21,7 @@ from jaxtyping import Array, Float
 from jaxnn import checks
 from jaxnn.gmm.covariances import Diag, Full, Spherical, Tied
 from jaxnn.gmm.family import Covariances
+from jaxnn.gmm.gaussians import roots
 from jaxnn.gmm.model import GMM
 from jaxnn.linalg import map_rows, root_tril, tile_rows
 from jaxnn.types import Data
@@ -59,14 +60,6 @@ SPLIT: dict[type, Callable[[Any, int, int], Split]] = {
     Diag: lambda cov, g, _: Split(Diag(cov.scale[:, :g]), None, Diag(cov.scale[:, g:])),
     Spherical: lambda cov, g, _: Split(cov, None, cov),
 }
-
-
-def roots(mixture: GMM) -> Float[Array, "k d d"]:
-    """Returns a lower triangular root of every covariance, whatever the family."""
-    cov = mixture.cov
-    if type(cov) is Full:
-        return cov.scale_tril
-    return jnp.linalg.cholesky(cov.covariances(mixture.means))
 
 
 @partial(jax.jit, static_argnames="dims")

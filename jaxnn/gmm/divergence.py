@@ -14,7 +14,7 @@ from jax.nn import logsumexp
 from jaxtyping import Array, Float
 
 from jaxnn import checks
-from jaxnn.gmm.conditional import roots
+from jaxnn.gmm.gaussians import roots
 from jaxnn.gmm.model import GMM, log_prob, sample
 from jaxnn.gmm.summary import covariance
 from jaxnn.linalg import inverse_tril, log_det_tril, root_tril

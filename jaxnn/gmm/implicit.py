@@ -23,9 +23,10 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxnn import checks
 from jaxnn.gmm.covariances import Diag, Full, Spherical, Tied
 from jaxnn.gmm.em import maximise
-from jaxnn.gmm.model import GMM, door, joint_rows, tile_of
+from jaxnn.gmm.gaussians import joint
+from jaxnn.gmm.model import GMM, door
 from jaxnn.gmm.moments import Moments, moments, row_weights
-from jaxnn.linalg import fold_rows, gmres, map_rows, mean_and_variance
+from jaxnn.linalg import fold_rows, gmres, map_rows, mean_and_variance, tile_rows
 from jaxnn.types import Data, Scalar, Weights
 
 # Families whose M-step is a closed formula of the moments; each with the units of its leaf.
@@ -54,10 +55,10 @@ def _paired(
     theta: GMM, base: GMM, x: Float[Array, "c d"], w: Float[Array, " c"], by: Moments
 ) -> Float[Array, ""]:
     """Returns ⟨by, moments of a tile⟩: responsibilities of `theta`, coordinates of `base`."""
-    joint = joint_rows(theta)(x)[1]
+    terms = joint(theta, theta.cov.whitener(theta.means)(x))
     y = base.cov.whitener(base.means)(x)
-    evidence = jax.nn.logsumexp(joint, axis=0)
-    resp = jnp.exp(joint - evidence[None]) * w[None]
+    evidence = jax.nn.logsumexp(terms, axis=0)
+    resp = jnp.exp(terms - evidence[None]) * w[None]
     tile = Moments(
         counts=jnp.sum(resp, axis=1),
         first=jnp.sum(y * resp[:, None, :], axis=2),
@@ -76,7 +77,7 @@ def _pull(
     fitted: GMM, x: Array, weight: Array, ridge: Array, bar: GMM, log_lik_bar: Array
 ) -> tuple[Array, Array, Array]:
     """Returns the cotangents of rows, weights and ridge, given those of the fit."""
-    size = tile_of(fitted, x.shape[0])
+    size = tile_rows(x.shape[0], 2 * fitted.means.size)
     rows = jnp.sum(weight)
 
     def to_theta(by: Moments) -> GMM:

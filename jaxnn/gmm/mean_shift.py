@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxnn import checks
-from jaxnn.gmm.conditional import roots
 from jaxnn.gmm.covariances import Full
-from jaxnn.gmm.model import GMM, joint_rows
+from jaxnn.gmm.gaussians import joint, roots
+from jaxnn.gmm.model import GMM
 from jaxnn.linalg import inverse_tril
 
 NEWTON_STEPS = 4  # from 1e-4 of a standard deviation to rounding, and one to spare
@@ -45,9 +45,10 @@ class Place(NamedTuple):
 def _look(full: GMM, x: Float[Array, "s d"]) -> Place:
     inverse = inverse_tril(roots(full))
     precisions = jnp.einsum("kli,klj->kij", inverse, inverse)
-    y, joint = joint_rows(full)(x)
-    value = jax.nn.logsumexp(joint, axis=0)
-    share = jnp.exp(joint - value[None])
+    y = full.cov.whitener(full.means)(x)
+    terms = joint(full, y)
+    value = jax.nn.logsumexp(terms, axis=0)
+    share = jnp.exp(terms - value[None])
     pull = jnp.einsum("kij,kis->skj", inverse, y)  # P_k (x − m_k)
     slope = -jnp.einsum("ks,ski->si", share, pull)
     precision = jnp.einsum("ks,kij->sij", share, precisions)

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxnn import checks
-from jaxnn.gmm.conditional import roots
 from jaxnn.gmm.covariances import Full
+from jaxnn.gmm.gaussians import roots
 from jaxnn.gmm.model import GMM
 from jaxnn.linalg import log_det_tril, root_tril
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnn import checks
-from jaxnn.gmm.covariances import COVARIANCES, Diag, Full, Spherical, Tied
+from jaxnn.gmm.covariances import Diag, Full, Spherical, Tied
 from jaxnn.gmm.family import Covariances
 from jaxnn.gmm.model import GMM, log_prob
 from jaxnn.gmm.moments import row_weights
@@ -56,15 +56,22 @@ def _from_scale(cov: Diag | Spherical) -> Scales:
 class Coordinates(NamedTuple):
     """How a family becomes free numbers, and how it is made from them."""
 
+    kind: type[Full] | type[Tied] | type[Diag] | type[Spherical]
     free: Callable[[Any], Scales]
     bound: Callable[[Array, Array], Covariances]
 
 
 COORDINATES: dict[str, Coordinates] = {
-    "full": Coordinates(_from_tril, lambda log_scale, below: Full(_to_tril(log_scale, below))),
-    "tied": Coordinates(_from_tril, lambda log_scale, below: Tied(_to_tril(log_scale, below))),
-    "diag": Coordinates(_from_scale, lambda log_scale, _: Diag(jnp.exp(log_scale))),
-    "spherical": Coordinates(_from_scale, lambda log_scale, _: Spherical(jnp.exp(log_scale))),
+    "full": Coordinates(
+        Full, _from_tril, lambda log_scale, below: Full(_to_tril(log_scale, below))
+    ),
+    "tied": Coordinates(
+        Tied, _from_tril, lambda log_scale, below: Tied(_to_tril(log_scale, below))
+    ),
+    "diag": Coordinates(Diag, _from_scale, lambda log_scale, _: Diag(jnp.exp(log_scale))),
+    "spherical": Coordinates(
+        Spherical, _from_scale, lambda log_scale, _: Spherical(jnp.exp(log_scale))
+    ),
 }
 
 
@@ -80,12 +87,12 @@ def unconstrain(mixture: GMM) -> Unconstrained:
     """
     where = "gmm.unconstrain"
     checks.instance(where, "mixture", mixture, GMM)
-    names = {kind: name for name, kind in COVARIANCES.items() if name in COORDINATES}
     cov = mixture.cov
-    if type(cov) not in names:
+    entries = [entry for entry in COORDINATES.values() if type(cov) is entry.kind]
+    if not entries:
         raise ValueError(f"{where}: mixture.cov must be of a family in {', '.join(COORDINATES)}, "
                          f"got {type(cov).__name__}")  # fmt: skip
-    log_scale, below = COORDINATES[names[type(cov)]].free(cov)
+    log_scale, below = entries[0].free(cov)
     return Unconstrained(mixture.log_weights, mixture.means, log_scale, below)
 
 
@@ -105,7 +112,7 @@ def constrain(params: Unconstrained, *, family: str) -> GMM:
     checks.shape(where, "params.means", means, (None, None))
     k, d = means.shape
     checks.shape(where, "params.logits", params.logits, (k,))
-    shape = COVARIANCES[family].shape(k, d)
+    shape = COORDINATES[family].kind.shape(k, d)
     triangular = shape[-2:] == (d, d) and COORDINATES[family].free is _from_tril
     checks.shape(where, "params.log_scale", params.log_scale, shape[:-1] if triangular else shape)
     checks.shape(where, "params.below", params.below, shape if triangular else (0,))

@@ -8,7 +8,7 @@ from sklearn.datasets import load_iris
 
 from jaxnn import gmm
 from jaxnn.gmm import implicit
-from jaxnn.gmm.model import tile_of
+from jaxnn.linalg import tile_rows
 
 X = load_iris().data[::3, 1:3]
 rng = np.random.default_rng(10)
@@ -33,7 +33,7 @@ STEP = [1e-5, 1e-5, 1e-6]
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
     """Tiles of 15 rows, the last one reaching back."""
-    monkeypatch.setattr(implicit, "tile_of", lambda mixture, n: 15)
+    monkeypatch.setattr(implicit, "tile_rows", lambda n, width: 15)
 
 
 @jax.jit
@@ -85,7 +85,7 @@ def test_memory_does_not_grow_with_rows_times_components(monkeypatch):
     n, k = 200_000, 32
     shape = lambda *size: jax.ShapeDtypeStruct(size, jnp.float32)
     mixture = gmm.GMM(shape(k), shape(k, 4), gmm.Diag(shape(k, 4)))
-    monkeypatch.setattr(implicit, "tile_of", tile_of)
+    monkeypatch.setattr(implicit, "tile_rows", tile_rows)
     lowered = implicit._pull.lower(mixture, shape(n, 4), shape(n), shape(), mixture, shape())
     assert lowered.compile().memory_analysis().temp_size_in_bytes < n * k * 4 / 2
 
