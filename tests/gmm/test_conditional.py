@@ -101,8 +101,6 @@ def test_values_far_outside_leave_finite_weights(dtype, far):
     weights = np.exp(gmm.condition(dead, [1], values).log_weights)
     np.testing.assert_allclose(weights.sum(1), 1, rtol=1e-6)
     assert (weights[:, widest] == 0).all()
-    slopes = jax.grad(lambda v: gmm.condition(dead, [1], v).log_weights[:, (widest + 1) % K].sum())
-    assert np.isfinite(slopes(values[2:])).all()
 
 
 def test_tight_clusters_keep_their_precision_in_float32():
