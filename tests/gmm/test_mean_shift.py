@@ -70,7 +70,7 @@ def test_one_hill_has_one_mode():
 
     The top is so flat that the fixed-point iteration stops at 1e-3 of it: Newton goes on.
     """
-    means = np.array([[-0.99, 0.0], [0.99, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]) + 7
+    means = np.array([[-0.99, 0.0], [0.99, 0.0], [2.0, 0.0], [2.0, 0.0], [2.0, 0.0]]) + 7
     hill = gmm.from_covariances(np.array([0.5, 0.5, 0, 0, 0]), means, balls([1, 1, 1, 1, 1]))
     modes = gmm.modes(hill)
     assert modes.n_modes == 1
