@@ -89,13 +89,21 @@ def test_steps_are_averages_of_data_moments():
 def test_step_sizes_and_units():
     """Oracle: stepwise_step with (t + offset)^-power; an offset of 1e6 deviations costs 1e-9."""
     fit = lambda x, start: gmm.fit_stepwise(
-        KEY, start, x, batch_size=40, epochs=30, power=0.7, offset=3.0, ridge=0.0
+        KEY,
+        start,
+        x,
+        batch_size=40,
+        epochs=30,
+        power=0.7,
+        offset=3.0,
+        ridge=0.0,
+        sample_weight=W,
     )
     start = STARTS["full"]
     found = fit(X, start)
     state = gmm.stepwise_init(start)
     for t in range(1, 31):
-        state = gmm.stepwise_step(state, X, (t + 3.0) ** -0.7)
+        state = gmm.stepwise_step(state, X, (t + 3.0) ** -0.7, sample_weight=W)
     same(found.state.mixture, state.mixture, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(found.state.moments.log_lik, state.moments.log_lik, rtol=1e-9)
     moved = fit(X + 1e6, start._replace(means=start.means + 1e6))
