@@ -1,10 +1,10 @@
 """Derivatives through a converged fit, by the implicit function theorem at the fixed point of EM.
 
-A converged θ solves θ = M(θ, x, w, ridge).  For a cotangent v of θ, with J = ∂M/∂θ, solve
-u = v + Jᵀu; then uᵀ ∂M/∂(x, w, ridge) is the cotangent of what was fitted to.  So the path of the
-iteration is forgotten, and reverse mode needs no memory for it (Christianson, 1994; Blondel et
-al., 2022).  At a strict maximum of the likelihood the eigenvalues of J lie in [0, 1): they are the
-rates of EM (Dempster, Laird and Rubin, 1977), and GMRES needs few of the products Jᵀu.
+A converged θ solves θ = M(θ, x, w, ridge, prior).  For a cotangent v of θ, with J = ∂M/∂θ, solve
+u = v + Jᵀu; then uᵀ ∂M/∂(x, w, ridge, prior) is the cotangent of what was fitted to.  So the path
+of the iteration is forgotten, and reverse mode needs no memory for it (Christianson, 1994; Blondel
+et al., 2022).  At a strict maximum of the likelihood the eigenvalues of J lie in [0, 1): they are
+the rates of EM (Dempster, Laird and Rubin, 1977), and GMRES needs few of the products Jᵀu.
 
 M depends on θ through the responsibilities alone, so moments are taken in the fixed coordinates
 of the fit.  Then J is what EM's rate is about, dead components are constants, and no family needs
@@ -13,6 +13,7 @@ Shapes: n samples, d features, k components, c rows of a tile.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -21,11 +22,13 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxnn import checks
+from jaxnn.gmm import priors
 from jaxnn.gmm.covariances import Diag, Full, Spherical, Tied
 from jaxnn.gmm.em import maximise
 from jaxnn.gmm.gaussians import joint
 from jaxnn.gmm.model import GMM, door
 from jaxnn.gmm.moments import Moments, moments, row_weights
+from jaxnn.gmm.priors import Prior
 from jaxnn.linalg import fold_rows, gmres, map_rows, mean_and_variance, tile_rows
 from jaxnn.types import Data, Scalar, Weights
 
@@ -74,9 +77,15 @@ def _scale(ridge: Array, x: Float[Array, "n d"], weight: Float[Array, " n"]) -> 
 
 @jax.jit
 def _pull(
-    fitted: GMM, x: Array, weight: Array, ridge: Array, bar: GMM, log_lik_bar: Array
-) -> tuple[Array, Array, Array]:
-    """Returns the cotangents of rows, weights and ridge, given those of the fit."""
+    fitted: GMM,
+    x: Array,
+    weight: Array,
+    ridge: Array,
+    prior: Prior | None,
+    bar: GMM,
+    log_lik_bar: Array,
+) -> tuple[Array, Array, Array, Prior | None]:
+    """Returns the cotangents of rows, weights, ridge and prior, given those of the fit."""
     size = tile_rows(x.shape[0], 2 * fitted.means.size)
     rows = jnp.sum(weight)
 
@@ -93,7 +102,7 @@ def _pull(
 
     ridges, pull_ridges = jax.vjp(_scale, ridge, x, weight)
     total = moments(fitted, x, weight)
-    pull_step = jax.vjp(lambda total, ridges: maximise(fitted, total, ridges), total, ridges)[1]
+    pull_step = jax.vjp(partial(maximise, fitted), total, ridges, prior)[1]
     nothing = jax.tree.map(jnp.zeros_like, total)
     direct = nothing._replace(log_lik=log_lik_bar / rows)
 
@@ -112,11 +121,11 @@ def _pull(
         restarts=RESTARTS,
         tol=float(jnp.finfo(x.dtype).eps) ** 0.75,
     )
-    by, ridges_bar = pull_step(unflat(u))
+    by, ridges_bar, prior_bar = pull_step(unflat(u))
     x_bar, weight_bar = to_rows(by._replace(log_lik=by.log_lik + direct.log_lik))
     ridge_bar, x_more, weight_more = pull_ridges(ridges_bar)
     weight_more = weight_more - log_lik_bar * total.log_lik / rows**2
-    return x_bar + x_more, weight_bar + weight_more, ridge_bar
+    return x_bar + x_more, weight_bar + weight_more, ridge_bar, prior_bar
 
 
 class FixedPoint(NamedTuple):
@@ -143,7 +152,13 @@ def _moved(old: GMM, new: GMM) -> Float[Array, ""]:
 @jax.custom_vjp
 @jax.jit
 def _fixed_point(
-    x: Array, weight: Array, ridge: Array, start: GMM, tol: Array, max_steps: Array
+    x: Array,
+    weight: Array,
+    ridge: Array,
+    prior: Prior | None,
+    start: GMM,
+    tol: Array,
+    max_steps: Array,
 ) -> FixedPoint:
     ridges = _scale(ridge, x, weight)
 
@@ -152,7 +167,7 @@ def _fixed_point(
 
     def advance(state: tuple[GMM, Array, Array]) -> tuple[GMM, Array, Array]:
         old, _, steps = state
-        new = maximise(old, moments(old, x, weight), ridges)
+        new = maximise(old, moments(old, x, weight), ridges, prior)
         return new, _moved(old, new), steps + 1
 
     begin = (start, jnp.full_like(tol, jnp.inf), jnp.zeros((), jnp.int32))
@@ -161,9 +176,11 @@ def _fixed_point(
     return FixedPoint(mixture, log_lik, moved, moved <= tol, steps)
 
 
-def _forward(x: Array, weight: Array, ridge: Array, *rest: Any) -> tuple[FixedPoint, tuple]:
-    fit = _fixed_point(x, weight, ridge, *rest)
-    return fit, (fit.mixture, x, weight, ridge)
+def _forward(
+    x: Array, weight: Array, ridge: Array, prior: Prior | None, *rest: Any
+) -> tuple[FixedPoint, tuple]:
+    fit = _fixed_point(x, weight, ridge, prior, *rest)
+    return fit, (fit.mixture, x, weight, ridge, prior)
 
 
 def _backward(kept: tuple, bar: FixedPoint) -> tuple:
@@ -179,14 +196,15 @@ def fit_implicit(
     *,
     sample_weight: Weights | None = None,
     ridge: Scalar = 1e-6,
+    prior: Prior | None = None,
     tol: Scalar = 1e-6,
     max_steps: int | Int[Array, ""] = 5000,
 ) -> FixedPoint:
-    """Runs EM to rest, and is differentiable in the data, the weights and the ridge.
+    """Runs EM to rest, and is differentiable in data, weights, ridge and prior.
 
     `jax.grad` of anything made from `mixture` and `log_lik` of the result sees the fixed point of
-    EM move as `x`, `sample_weight` or `ridge` do.  It does not see the start: a small change of
-    it leads to the same fixed point.  The rest of the result is constant.
+    EM move as `x`, `sample_weight`, `ridge` or `prior` do.  It does not see the start: a small
+    change of it leads to the same fixed point.  The rest of the result is constant.
 
     Memory of the derivative: a tile, the gradient itself, and some 30 mixtures; no path is
     stored.  Time: one pass over the rows for each step of GMRES, mostly fewer than EM took.
@@ -196,6 +214,7 @@ def fit_implicit(
         x: rows of shape (n, d).
         sample_weight: shape (n,).
         ridge: a share of the variance of each column, as for `fit`.
+        prior: as for `fit`; `log_lik` is without it.
         tol: the most that a last step may move a mean, a scale or a weight, in standard
             deviations of its component, relative, and absolute: not a gain of likelihood, which
             says little about the distance to the fixed point, and with a ridge may be negative.
@@ -227,6 +246,7 @@ def fit_implicit(
         x,
         row_weights(where, x, sample_weight),
         jnp.asarray(ridge, x.dtype),
+        None if prior is None else priors.door(where, prior, mixture),
         mixture,
         jnp.asarray(tol, x.dtype),
         jnp.asarray(max_steps),

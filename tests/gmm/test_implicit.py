@@ -25,9 +25,9 @@ STARTS = {
 }
 # One that is nowhere near the data, and dies.
 STARTS["diag"] = STARTS["diag"]._replace(means=MEANS.at[1].set(1e4))
-# A direction for everything that a fit may depend on.
-TURN = [rng.normal(size=X.shape), rng.normal(size=len(X)), 1.0]
-STEP = [1e-5, 1e-5, 1e-6]
+# A direction for everything that a fit may depend on, and how far to go.
+TURN = [rng.normal(size=X.shape), rng.normal(size=len(X)), 1.0, 1.0]
+STEP = [1e-5, 1e-5, 1e-6, 1e-5]
 
 
 @pytest.fixture(autouse=True)
@@ -44,17 +44,23 @@ def downstream(fit: gmm.FixedPoint) -> jax.Array:
     return sum(jnp.vdot(jnp.cos(jnp.arange(a.size)), a.ravel()) for a in parts)
 
 
-def run(family: str, x, w, ridge, tol: float = 1e-13) -> gmm.FixedPoint:
-    return gmm.fit_implicit(STARTS[family], x, sample_weight=w, ridge=ridge, tol=tol)
+def run(family: str, x, w, ridge, strength=None) -> gmm.FixedPoint:
+    """A fit; `strength` is that of every part of a prior."""
+    prior = None
+    if strength is not None:
+        prior = gmm.Prior(1 + strength, jnp.array([3.1, 3.5]), strength, strength, jnp.eye(2) / 2)
+    return gmm.fit_implicit(STARTS[family], x, sample_weight=w, ridge=ridge, prior=prior, tol=1e-13)
 
 
 @pytest.mark.parametrize("family", ["full", "tied", "diag"])  # spherical: see the contract
 def test_gradient_is_differences_of_fits(family):
-    """In the rows, in the weights, in the ridge, each along a direction of its own."""
-    at = [X, W, RIDGE]
+    """In the rows, the weights, the ridge and a prior, each along a direction of its own."""
+    at = [X, W, RIDGE] + ([2.0] if family == "full" else [])
     assert run(family, *at).converged
-    slopes = jax.grad(lambda *a: downstream(run(family, *a)), (0, 1, 2))(*map(jnp.asarray, at))
-    for i, (slope, turn, h) in enumerate(zip(slopes, TURN, STEP, strict=True)):
+    slopes = jax.grad(lambda *a: downstream(run(family, *a)), tuple(range(len(at))))(
+        *map(jnp.asarray, at)
+    )
+    for i, (slope, turn, h) in enumerate(zip(slopes, TURN, STEP, strict=False)):
         ends = [[a + s * h * turn if i == j else a for j, a in enumerate(at)] for s in (1, -1)]
         up, down = (downstream(run(family, *end)) for end in ends)
         np.testing.assert_allclose(jnp.vdot(slope, turn), (up - down) / (2 * h), rtol=2e-5)
@@ -86,15 +92,21 @@ def test_memory_does_not_grow_with_rows_times_components(monkeypatch):
     shape = lambda *size: jax.ShapeDtypeStruct(size, jnp.float32)
     mixture = gmm.GMM(shape(k), shape(k, 4), gmm.Diag(shape(k, 4)))
     monkeypatch.setattr(implicit, "tile_rows", tile_rows)
-    lowered = implicit._pull.lower(mixture, shape(n, 4), shape(n), shape(), mixture, shape())
+    lowered = implicit._pull.lower(mixture, shape(n, 4), shape(n), shape(), None, mixture, shape())
     assert lowered.compile().memory_analysis().temp_size_in_bytes < n * k * 4 / 2
 
 
+class Other(gmm.Full):
+    """A family of which nothing is known."""
+
+
 FULL = STARTS["full"]
+OTHER = FULL._replace(cov=Other(FULL.cov.scale_tril))
 BAD = {
     "no mixture": (lambda: gmm.fit_implicit(None, X), TypeError, "mixture must be a GMM"),
-    "family": (lambda: gmm.fit_implicit(FULL._replace(cov=None), X), TypeError,
-               "mixture.cov must be one of Full, Tied, Diag, Spherical, got NoneType"),
+    "family": (lambda: gmm.fit_implicit(OTHER, X), TypeError,
+               "mixture.cov must be one of Full, Tied, Diag, Spherical, got Other"),
+    "prior": (lambda: gmm.fit_implicit(FULL, X, prior=1), TypeError, "prior must be a Prior"),
     "NaN": (lambda: gmm.fit_implicit(FULL, X * np.nan), ValueError, "x must be finite"),
     "weights": (lambda: gmm.fit_implicit(FULL, X, sample_weight=W[1:]), ValueError,
                 r"sample_weight must have shape \(50,\)"),
