@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, DTypeLike, Float
+from jaxtyping import Array, Bool, DTypeLike, Float, Int
 
 from jaxnn import linalg
-from jaxnn.kde.kernels import Kernel, Profile
+from jaxnn.kde.kernels import Kernel
 
 # Points a step: their terms are written out one by one, and XLA fuses distances, profile, peak and
 # sum into one loop over the queries.  On CPU a reduction over an axis is three times slower with
@@ -69,15 +69,48 @@ def _finite_or_zero(peak: Array) -> Array:
     return jnp.where(jnp.isneginf(peak), 0.0, peak)
 
 
+class Points(NamedTuple):
+    """What the fold runs over: one kernel a row.
+
+    Attributes:
+        at: where the kernels stand, in units of the bandwidth.
+        log_weights: logs of their weights; -inf for none.
+        inverse_squares: one over the square of each kernel's own factor on the bandwidth (its
+            normaliser is part of the weight); None where all factors are one.
+        index: the number of the row, which tells a query's own point from the others.
+    """
+
+    at: Float[Array, "n d"]
+    log_weights: Float[Array, " n"]
+    inverse_squares: Float[Array, " n"] | None
+    index: Int[Array, " n"]
+
+
+class Queries(NamedTuple):
+    """Where sums are asked for; `own` is the point that a query leaves out, None for no point."""
+
+    at: Float[Array, "m d"]
+    own: Int[Array, " m"] | None
+
+
+def _weights(tile: Points, queries: Queries, fresh: Bool[Array, " k"]) -> Float[Array, "k m"]:
+    """Returns the log-weights of a tile for each query, -inf where a term does not count."""
+    log_weights = jnp.where(fresh, tile.log_weights, -jnp.inf)[:, None]
+    if queries.own is None:
+        return log_weights
+    return jnp.where(tile.index[:, None] == queries.own[None, :], -jnp.inf, log_weights)
+
+
+def _square_radii(tile: Points, queries: Queries) -> Float[Array, "k m"]:
+    r2 = linalg.square_distances(tile.at, queries.at)
+    return r2 if tile.inverse_squares is None else r2 * tile.inverse_squares[:, None]
+
+
 def _exponents(
-    kernel: Kernel,
-    queries: Float[Array, "m d"],
-    tile: tuple[Float[Array, "k d"], Float[Array, " k"]],
-    fresh: Bool[Array, " k"],
+    kernel: Kernel, queries: Queries, tile: Points, fresh: Bool[Array, " k"]
 ) -> Float[Array, "k m"]:
-    points, log_weights = tile
-    log_weights = jnp.where(fresh, log_weights, -jnp.inf)
-    return log_weights[:, None] + kernel.log_profile(linalg.square_distances(points, queries))
+    radii = _square_radii(tile, queries)
+    return _weights(tile, queries, fresh) + kernel.log_profile(radii)
 
 
 def _query_tile(m: int) -> int:
@@ -86,84 +119,81 @@ def _query_tile(m: int) -> int:
     return -(-m // tiles)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def log_kernel_sum(
     kernel: Kernel,
     queries: Float[Array, "m d"],
     points: Float[Array, "n d"],
     log_weights: Float[Array, " n"],
+    inverse_squares: Float[Array, " n"] | None = None,
+    own: Int[Array, " m"] | None = None,
 ) -> Float[Array, " m"]:
     """Returns log Σ_i exp(log_weights_i + log_profile(|query - point_i|²)) for every query.
 
     -inf where no kernel reaches; the gradient is zero there.
+
+    Args:
+        kernel: an entry of `KERNELS`.
+        queries: where, in units of the bandwidth.
+        points: the centres of the kernels, in units of the bandwidth.
+        log_weights: of the points.
+        inverse_squares: factors on the squared distances from each point, for bandwidths that
+            differ from point to point; their normalisers belong into `log_weights`.
+        own: for each query the index of a point whose term is left out.
     """
-    if kernel.profile is None:
-        f = functools.partial(_of_exponents, kernel, points, log_weights)
-    else:
-        f = functools.partial(_of_values, kernel.profile, points, log_weights)
-    return linalg.map_rows(f, queries, _query_tile(queries.shape[0]))
+    index = jnp.arange(points.shape[0])
+    rows = Points(points, log_weights, inverse_squares, index)
+    return _log_kernel_sum(kernel, Queries(queries, own), rows)
 
 
-def _of_exponents(
-    kernel: Kernel,
-    points: Float[Array, "n d"],
-    log_weights: Float[Array, " n"],
-    queries: Float[Array, "q d"],
-) -> Float[Array, " q"]:
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _log_kernel_sum(kernel: Kernel, queries: Queries, points: Points) -> Float[Array, " m"]:
+    f = functools.partial(_of_exponents if kernel.profile is None else _of_values, kernel, points)
+    return linalg.map_rows(f, queries, _query_tile(queries.at.shape[0]))
+
+
+def _of_exponents(kernel: Kernel, points: Points, queries: Queries) -> Float[Array, " q"]:
     step = lambda sums, tile, fresh: sums.add(_exponents(kernel, queries, tile, fresh))
-    empty = LogSum.empty(queries.shape[:1], queries.dtype)
-    return linalg.fold_rows(step, empty, (points, log_weights), UNROLL).value()
+    empty = LogSum.empty(queries.at.shape[:1], queries.at.dtype)
+    return linalg.fold_rows(step, empty, points, UNROLL).value()
 
 
-def _of_values(
-    profile: Profile,
-    points: Float[Array, "n d"],
-    log_weights: Float[Array, " n"],
-    queries: Float[Array, "q d"],
-) -> Float[Array, " q"]:
+def _of_values(kernel: Kernel, points: Points, queries: Queries) -> Float[Array, " q"]:
     # A profile with an edge cannot underflow, so the largest weight is peak enough, and no pair
     # costs a logarithm and an exponential.
-    peak = jnp.max(log_weights)
-    weights = jnp.exp(log_weights - _finite_or_zero(peak))
+    peak = jnp.max(points.log_weights)
+    profile = kernel.profile or kernel.log_profile
 
-    def step(
-        total: Float[Array, " q"],
-        tile: tuple[Float[Array, "k d"], Float[Array, " k"]],
-        fresh: Bool[Array, " k"],
-    ) -> Float[Array, " q"]:
-        rows = profile(linalg.square_distances(tile[0], queries))
-        for weight, row in zip(jnp.where(fresh, tile[1], 0.0), rows, strict=True):
+    def step(total: Float[Array, " q"], tile: Points, fresh: Bool[Array, " k"]) -> Array:
+        weights = jnp.exp(_weights(tile, queries, fresh) - _finite_or_zero(peak))
+        for weight, row in zip(weights, profile(_square_radii(tile, queries)), strict=True):
             total = total + weight * row
         return total
 
-    total = linalg.fold_rows(step, jnp.zeros_like(queries[:, 0]), (points, weights), UNROLL)
+    total = linalg.fold_rows(step, jnp.zeros_like(queries.at[:, 0]), points, UNROLL)
     return LogSum(peak=jnp.broadcast_to(peak, total.shape), total=total).value()
 
 
-@log_kernel_sum.defjvp
+@_log_kernel_sum.defjvp
 def _log_kernel_sum_jvp(
-    kernel: Kernel, primals: tuple[Array, ...], tangents: tuple[Array, ...]
+    kernel: Kernel, primals: tuple[Queries, Points], tangents: tuple[Queries, Points]
 ) -> tuple[Array, Array]:
     # The derivative of a log-sum-exp is the softmax-weighted sum of the derivatives, that is, the
     # derivative of Σ exp(exponent - value) where `value` does not move: a plain sum, whose fold
     # needs no running peak.  `checkpoint` computes its tiles again in reverse mode, where the
     # fold itself would keep all of them.
-    value = log_kernel_sum(kernel, *primals)
+    value = _log_kernel_sum(kernel, *primals)
     shift = _finite_or_zero(value)
 
     @jax.checkpoint
-    def share(
-        queries: Array, shift: Array, tile: tuple[Array, Array], fresh: Bool[Array, " k"]
-    ) -> Array:
+    def share(queries: Queries, shift: Array, tile: Points, fresh: Bool[Array, " k"]) -> Array:
         return jnp.sum(jnp.exp(_exponents(kernel, queries, tile, fresh) - shift[None, :]), axis=0)
 
-    def shares(queries: Array, points: Array, log_weights: Array) -> Array:
+    def shares(queries: Queries, points: Points) -> Array:
         @jax.checkpoint
-        def of_tile(rows: tuple[Array, Array]) -> Array:
+        def of_tile(rows: tuple[Queries, Array]) -> Array:
             step = lambda total, tile, fresh: total + share(*rows, tile, fresh)
-            empty = jnp.zeros_like(rows[1])
-            return linalg.fold_rows(step, empty, (points, log_weights), UNROLL)
+            return linalg.fold_rows(step, jnp.zeros_like(rows[1]), points, UNROLL)
 
-        return linalg.map_rows(of_tile, (queries, shift), _query_tile(queries.shape[0]))
+        return linalg.map_rows(of_tile, (queries, shift), _query_tile(queries.at.shape[0]))
 
     return value, jax.jvp(shares, primals, tangents)[1]
