@@ -6,6 +6,7 @@ the entries of `KERNELS`, the bandwidth rules those of `BANDWIDTHS`.
 
 from jaxnn.kde.bandwidths import BANDWIDTHS, scott, silverman
 from jaxnn.kde.kernels import KERNELS, Kernel
+from jaxnn.kde.leave_one_out import leave_one_out
 from jaxnn.kde.logsum import LogSum
 from jaxnn.kde.model import KDE, as_mixture, fit, log_prob, sample
 
@@ -17,6 +18,7 @@ __all__ = [
     "LogSum",
     "as_mixture",
     "fit",
+    "leave_one_out",
     "log_prob",
     "sample",
     "scott",

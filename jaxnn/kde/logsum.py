@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, DTypeLike, Float, Int
 
 from jaxnn import linalg
+from jaxnn.kde.gaussian import log_gaussian_sum
 from jaxnn.kde.kernels import Kernel
 
 # Points a step: their terms are written out one by one, and XLA fuses distances, profile, peak and
@@ -77,13 +78,13 @@ class Points(NamedTuple):
         log_weights: logs of their weights; -inf for none.
         inverse_squares: one over the square of each kernel's own factor on the bandwidth (its
             normaliser is part of the weight); None where all factors are one.
-        index: the number of the row, which tells a query's own point from the others.
+        row: the number of the row, which tells a query's own point from the others.
     """
 
     at: Float[Array, "n d"]
     log_weights: Float[Array, " n"]
     inverse_squares: Float[Array, " n"] | None
-    index: Int[Array, " n"]
+    row: Int[Array, " n"]
 
 
 class Queries(NamedTuple):
@@ -98,7 +99,7 @@ def _weights(tile: Points, queries: Queries, fresh: Bool[Array, " k"]) -> Float[
     log_weights = jnp.where(fresh, tile.log_weights, -jnp.inf)[:, None]
     if queries.own is None:
         return log_weights
-    return jnp.where(tile.index[:, None] == queries.own[None, :], -jnp.inf, log_weights)
+    return jnp.where(tile.row[:, None] == queries.own[None, :], -jnp.inf, log_weights)
 
 
 def _square_radii(tile: Points, queries: Queries) -> Float[Array, "k m"]:
@@ -140,8 +141,10 @@ def log_kernel_sum(
             differ from point to point; their normalisers belong into `log_weights`.
         own: for each query the index of a point whose term is left out.
     """
-    index = jnp.arange(points.shape[0])
-    rows = Points(points, log_weights, inverse_squares, index)
+    if kernel.name == "gaussian" and inverse_squares is None and queries.dtype.itemsize >= 4:
+        return log_gaussian_sum(queries, points, log_weights, own)
+    row = jnp.arange(points.shape[0])
+    rows = Points(points, log_weights, inverse_squares, row)
     return _log_kernel_sum(kernel, Queries(queries, own), rows)
 
 
