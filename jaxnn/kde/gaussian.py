@@ -8,7 +8,6 @@ peak nor logarithm.  A tile with a query beyond that is summed again about each 
 Shapes: m queries, n points, d features.  The memory is O((n + m) d) and one tile.
 """
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -82,7 +81,7 @@ def _log2_sums(tile: Tile, centres: Centres) -> Float[Array, " q"]:
         far = jnp.maximum(square_lengths, farthest) > PRODUCT_REACH
         totals = jnp.where(far, 0.0, _totals_by_product(tile, centres, shift, square_lengths))
     else:
-        totals = _totals(tile, centres, jnp.broadcast_to(shift, queries.shape[1:]))
+        totals = _totals(tile, centres, shift)
     start = totals, jnp.broadcast_to(shift, totals.shape), jnp.array(False)
 
     # At most one pass; a `while_loop`, since `vmap` makes a `cond` take both branches.
@@ -91,48 +90,49 @@ def _log2_sums(tile: Tile, centres: Centres) -> Float[Array, " q"]:
         return ~done & jnp.any(totals < low)
 
     def again(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        peak = _peaks(tile, centres)
-        shift = jnp.where(jnp.isneginf(peak), 0.0, peak)
-        return _totals(tile, centres, shift), shift, jnp.array(True)
+        return *_about_the_peak(tile, centres), jnp.array(True)
 
     totals, shift, _ = lax.while_loop(unfinished, again, start)
     return jnp.where(totals < low, -jnp.inf, shift + jnp.log2(totals))
-
-
-def _exponents(
-    tile: Tile, block: Centres, fresh: Bool[Array, " k"], shift: Float[Array, "*q"]
-) -> list[Float[Array, " q"]]:
-    """Returns a_i - |y - x_i|² - shift for each point of a block, by differences."""
-    rows = []
-    for i in range(block.row.shape[0]):
-        weight = jnp.where(fresh[i], block.log_weights[i], -jnp.inf)
-        square = jnp.square(tile.at[:, 0] - block.at[i, 0])
-        for j in range(1, block.at.shape[1]):
-            square += jnp.square(tile.at[:, j] - block.at[i, j])
-        rows.append(_mask(tile, block.row[i], (weight - shift) - square))
-    return rows
 
 
 def _mask(tile: Tile, row: Int[Array, ""], exponent: Float[Array, " q"]) -> Float[Array, " q"]:
     return exponent if tile.own is None else jnp.where(tile.own == row, -jnp.inf, exponent)
 
 
-def _totals(tile: Tile, centres: Centres, shift: Float[Array, " q"]) -> Float[Array, " q"]:
+def _totals(tile: Tile, centres: Centres, shift: Float[Array, ""]) -> Float[Array, " q"]:
     def step(total: Array, block: Centres, fresh: Array) -> Array:
-        return functools.reduce(
-            lambda total, e: total + exp2(e), _exponents(tile, block, fresh, shift), total
-        )
+        weights = jnp.where(fresh, block.log_weights, -jnp.inf) - shift
+        for i in range(block.row.shape[0]):
+            square = jnp.square(tile.at[:, 0] - block.at[i, 0])
+            for j in range(1, block.at.shape[1]):
+                square += jnp.square(tile.at[:, j] - block.at[i, j])
+            total += exp2(_mask(tile, block.row[i], weights[i] - square))
+        return total
 
-    return linalg.fold_rows(step, jnp.zeros_like(shift), centres, UNROLL)
+    return linalg.fold_rows(step, jnp.zeros_like(tile.at[:, 0]), centres, UNROLL)
 
 
-def _peaks(tile: Tile, centres: Centres) -> Float[Array, " q"]:
-    def step(peak: Array, block: Centres, fresh: Array) -> Array:
-        zero = jnp.zeros((), peak.dtype)
-        return functools.reduce(jnp.maximum, _exponents(tile, block, fresh, zero), peak)
+def _about_the_peak(tile: Tile, centres: Centres) -> tuple[Float[Array, " q"], Float[Array, " q"]]:
+    """Returns the sums and the largest exponents that they are about: exact wherever a query is."""
 
-    start = jnp.full(tile.at.shape[:1], -jnp.inf, tile.at.dtype)
-    return linalg.fold_rows(step, start, centres, UNROLL)
+    def step(sums: tuple[Array, Array], block: Centres, fresh: Array) -> tuple[Array, Array]:
+        total, peak = sums
+        weights = jnp.where(fresh, block.log_weights, -jnp.inf)
+        square = jnp.square(block.at[:, 0, None] - tile.at[None, :, 0])
+        for j in range(1, block.at.shape[1]):
+            square += jnp.square(block.at[:, j, None] - tile.at[None, :, j])
+        exponents = weights[:, None] - square
+        if tile.own is not None:
+            exponents = jnp.where(block.row[:, None] == tile.own[None, :], -jnp.inf, exponents)
+        new = jnp.maximum(peak, jnp.max(exponents, axis=0))
+        shift = jnp.where(jnp.isneginf(new), 0.0, new)
+        powers = jnp.exp2(exponents - shift[None, :])
+        return total * jnp.exp2(peak - shift) + jnp.sum(powers, axis=0), new
+
+    peak = jnp.full(tile.at.shape[:1], -jnp.inf, tile.at.dtype)
+    total, peak = linalg.fold_rows(step, (jnp.zeros_like(peak), peak), centres, UNROLL)
+    return total, jnp.where(jnp.isneginf(peak), 0.0, peak)
 
 
 def _totals_by_product(

@@ -153,8 +153,8 @@ def _log2_sums(
     def nearest(least: Array, block: Block, fresh: Array) -> Array:
         return functools.reduce(jnp.minimum, list(radii(block, fresh)), least)
 
-    def fold(start: Float[Array, "B q"], shifts: Float[Array, "B q"], add: bool) -> Array:
-        """Sums 2^(exponent - shift) over the points, or takes the largest exponent."""
+    def sums(shifts: Float[Array, "B q"]) -> Float[Array, "B q"]:
+        """Returns the sums of 2^(exponent - shift)."""
 
         def step(carry: Array, block: Block, fresh: Array) -> Array:
             r2 = radii(block, fresh)
@@ -163,20 +163,25 @@ def _log2_sums(
             def one(_: None, of_scale: tuple[Array, Array, Array]) -> tuple[None, Array]:
                 value, inverse, shift = of_scale
                 for weight, row in zip(weights, r2, strict=True):
-                    exponent = (weight - shift) - row * inverse
-                    value = value + exp2(exponent) if add else jnp.maximum(value, exponent)
+                    value += exp2((weight - shift) - row * inverse)
                 return None, value
 
             return lax.scan(one, None, (carry, inverses, shifts))[1]
 
-        return linalg.fold_rows(step, start, rows, UNROLL)
+        return linalg.fold_rows(step, jnp.zeros_like(shifts), rows, UNROLL)
+
+    def highest(peaks: Float[Array, "B q"], block: Block, fresh: Array) -> Float[Array, "B q"]:
+        """Returns the largest exponents so far."""
+        weights = jnp.where(jnp.isneginf(block[1]), 0.0, block[1])[:, None]
+        r2 = radii(block, fresh)
+        one = lambda s: jnp.maximum(s[0], jnp.max(weights - r2 * s[1], axis=0))
+        return lax.map(one, (peaks, inverses))
 
     infinite = jnp.full_like(queries[0][:, 0], jnp.inf)
     least = linalg.fold_rows(nearest, infinite, rows, UNROLL)
     least = jnp.where(jnp.isinf(least), 0.0, least)
     shifts = top - least[None, :] * inverses[:, None] - (info.maxexp - 32)
-    zeros = jnp.zeros_like(shifts)
-    totals = fold(zeros, shifts, True)
+    totals = sums(shifts)
     low = float(info.tiny) / float(info.eps) * rows[0].shape[0]
 
     # Only where weights differ by more than the range of the dtype: about the exact peaks.
@@ -184,9 +189,9 @@ def _log2_sums(
         return ~state[2] & jnp.any(state[0] < low)
 
     def again(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        peaks = fold(jnp.full_like(zeros, -jnp.inf), zeros, False)
+        peaks = linalg.fold_rows(highest, jnp.full_like(state[0], -jnp.inf), rows, UNROLL)
         peaks = jnp.where(jnp.isneginf(peaks), 0.0, peaks)
-        return fold(zeros, peaks, True), peaks, jnp.array(True)
+        return sums(peaks), peaks, jnp.array(True)
 
     totals, shifts, _ = lax.while_loop(unfinished, again, (totals, shifts, jnp.array(False)))
     return jnp.where(totals < low, -jnp.inf, shifts + jnp.log2(totals)).T
