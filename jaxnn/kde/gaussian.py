@@ -90,7 +90,9 @@ def _log2_sums(tile: Tile, centres: Centres) -> Float[Array, " q"]:
         return ~done & jnp.any(totals < low)
 
     def again(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        return *_about_the_peak(tile, centres), jnp.array(True)
+        # Nothing here depends on the state, so XLA would run it before the loop, always.
+        rows, _ = lax.optimization_barrier((tile, state))
+        return *_about_the_peak(rows, centres), jnp.array(True)
 
     totals, shift, _ = lax.while_loop(unfinished, again, start)
     return jnp.where(totals < low, -jnp.inf, shift + jnp.log2(totals))

@@ -189,7 +189,9 @@ def _log2_sums(
         return ~state[2] & jnp.any(state[0] < low)
 
     def again(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        peaks = linalg.fold_rows(highest, jnp.full_like(state[0], -jnp.inf), rows, UNROLL)
+        # Nothing here depends on the state, so XLA would run it before the loop, always.
+        start, _ = lax.optimization_barrier((jnp.full_like(state[0], -jnp.inf), state))
+        peaks = linalg.fold_rows(highest, start, rows, UNROLL)
         peaks = jnp.where(jnp.isneginf(peaks), 0.0, peaks)
         return sums(peaks), peaks, jnp.array(True)
 

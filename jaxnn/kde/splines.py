@@ -1,0 +1,142 @@
+"""Data on a regular grid by B-splines, and Gaussian kernels that undo what the spline blurs.
+
+A spline of odd degree p spreads a point over the p + 1 nearest nodes of each axis (p = 1 is linear
+binning).  On average over positions that is a convolution with the spline, of transform
+sinc(ωδ/2)^(p+1) for spacing δ, which the kernel divides out again.  What remains is aliasing.
+
+Unit of length: one bandwidth.  ρ is the spacing in that unit.
+"""
+
+import math
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxnn import linalg
+
+# log(sin(x)/x) = -Σ_k c_k x^(2k), with c_k = ζ(2k) / (k π^(2k)).
+_LOG_SINC = (1 / 6, 1 / 180, 1 / 2835, 1 / 37800, 1 / 467775, 691 / 3831077250, 2 / 127702575)
+TERMS = 10
+
+
+def taps(position: Float[Array, " n"], degree: int) -> tuple[Int[Array, " n"], Float[Array, "n t"]]:
+    """Returns the first node and the weights of the `degree` + 1 nodes around each position.
+
+    Positions count nodes; the weights are positive and add up to one (de Boor's recurrence).
+    """
+    floor = jnp.floor(position)
+    t = position - floor
+    weights = [jnp.ones_like(t)]
+    for k in range(1, degree + 1):
+        saved = jnp.zeros_like(t)
+        for r in range(k):
+            part = weights[r] / k
+            weights[r] = saved + (r + 1 - t) * part
+            saved = (t + k - r - 1) * part
+        weights.append(saved)
+    return floor.astype(jnp.int32) - (degree - 1) // 2, jnp.stack(weights, axis=1)
+
+
+def _corners(
+    positions: Float[Array, "n d"], degree: int, nodes: Sequence[int]
+) -> tuple[Int[Array, "n t"], Float[Array, "n t"]]:
+    """Returns flat node numbers and products of weights of all nodes around each position."""
+    places = jnp.zeros((positions.shape[0], 1), jnp.int32)
+    products = jnp.ones((positions.shape[0], 1), positions.dtype)
+    for j, size in enumerate(nodes):
+        first, weights = taps(positions[:, j], degree)
+        along = jnp.clip(first[:, None] + jnp.arange(degree + 1)[None, :], 0, size - 1)
+        flat = lambda a: a.reshape(positions.shape[0], -1)
+        places = flat(places[:, :, None] * size + along[:, None, :])
+        products = flat(products[:, :, None] * weights[:, None, :])
+    return places, products
+
+
+def scatter(
+    positions: Float[Array, "n d"], weights: Float[Array, " n"], degree: int, nodes: Sequence[int]
+) -> Float[Array, " *nodes"]:
+    """Returns the sums of the weights on the nodes; a point off the grid is put on its edge."""
+
+    def step(grid: Array, tile: tuple[Array, Array], fresh: Bool[Array, " k"]) -> Array:
+        places, products = _corners(tile[0], degree, nodes)
+        weights = jnp.where(fresh, tile[1], 0.0)
+        return grid.at[places].add(products * weights[:, None], mode="promise_in_bounds")
+
+    size = linalg.tile_rows(positions.shape[0], 2 * (degree + 1) ** len(nodes))
+    empty = jnp.zeros(math.prod(nodes), weights.dtype)
+    return linalg.fold_rows(step, empty, (positions, weights), size).reshape(tuple(nodes))
+
+
+def gather(
+    grid: Float[Array, " *nodes"], positions: Float[Array, "m d"], degree: int
+) -> Float[Array, " m"]:
+    """Returns the spline with coefficients `grid` at the positions."""
+    flat = grid.reshape(-1)
+
+    def one(rows: Float[Array, "k d"]) -> Float[Array, " k"]:
+        places, products = _corners(rows, degree, grid.shape)
+        return jnp.sum(products * flat.at[places].get(mode="promise_in_bounds"), axis=1)
+
+    size = linalg.tile_rows(positions.shape[0], 2 * (degree + 1) ** grid.ndim)
+    return linalg.map_rows(one, positions, size)
+
+
+def sharpened_gaussian(
+    steps: Float[Array, "*s"], rho: Float[Array, ""] | float, order: int
+) -> Float[Array, "*s"]:
+    """Returns the Gaussian density, `steps` nodes from its centre, freed of `order` boxes.
+
+    That is, its transform is divided by that of a box of one spacing, `order` times.  The quadratic
+    part of log sinc makes the Gaussian narrower; the rest, a power series in ω², is one in
+    derivatives of the Gaussian, which are Hermite polynomials.  Needs order ρ²/12 < 1.
+    """
+    variance = 1 - order * rho**2 / 12
+    z = steps * rho / jnp.sqrt(variance)
+    ratio = rho**2 / (4 * variance)
+    # exp(order Σ_{k>=2} c_k u^k) as a series in u: k a_k = Σ_i i b_i a_(k-i).
+    logs = [0.0, 0.0, *(order * c for c in _LOG_SINC[1:])] + [0.0] * TERMS
+    series = [1.0]
+    for k in range(1, TERMS):
+        series.append(math.fsum(i * logs[i] * series[k - i] for i in range(1, k + 1)) / k)
+    total, below, hermite = jnp.ones_like(z), jnp.zeros_like(z), jnp.ones_like(z)
+    for degree in range(2 * TERMS - 2):
+        below, hermite = hermite, z * hermite - degree * below
+        k = (degree + 1) // 2
+        if degree % 2 == 1 and series[k] != 0:
+            total += series[k] * (-ratio) ** k * hermite
+    return total * jnp.exp(-0.5 * z * z) / jnp.sqrt(2 * math.pi * variance)
+
+
+def convolve(
+    grid: Float[Array, " *nodes"], kernels: Sequence[Float[Array, "out_j nodes_j"]]
+) -> Float[Array, " *out"]:
+    """Returns `grid` multiplied along each axis by a matrix: no wrap-around, and no edge.
+
+    For the sizes that a grid has these products are as fast as Fourier transforms of twice the
+    nodes, and exact for any bandwidth.
+    """
+    for axis, kernel in enumerate(kernels):
+        product = jnp.tensordot(kernel, grid, axes=(1, axis), precision=lax.Precision.HIGHEST)
+        grid = jnp.moveaxis(product, 0, axis)
+    return grid
+
+
+def alias_bound(rho: float, degree: int) -> float:
+    """Returns a bound on the aliasing of one axis, as a share of the largest kernel value.
+
+    It is the mean, over frequencies from the kernel's own (normal) transform, of the sum of the
+    spline's transform over all aliases beside that at the frequency itself; for any data.
+    """
+    total, step = 0.0, 0.01
+    for i in range(800):
+        omega = (i + 0.5) * step
+        x = omega * rho / 2
+        if x >= math.pi / 2:
+            ratio = 2.0
+        else:
+            near = [(x / abs(math.pi * k + x)) ** (degree + 1) for k in (-3, -2, -1, 1, 2, 3)]
+            ratio = math.fsum(near) * (1 + 0.5 ** (degree + 1))
+        total += ratio * math.exp(-0.5 * omega * omega) * step
+    return total * math.sqrt(2 / math.pi)
