@@ -177,6 +177,7 @@ ROWS = {
     "kde.log_prob": Row(kde.log_prob, (DENSITY, X), (0, 1)),
     "kde.leave_one_out": Row(lambda x, h, w: kde.leave_one_out(x, h, sample_weight=w),
                              (X, W[:3], W), (0, 1, 2)),
+    "kde.on_grid": Row(lambda m: kde.on_grid(m, 30, low=-9.0, high=9.0, degree=1), (DENSITY,)),
     "kde.sample": Row(lambda m: kde.sample(KEY, m, 5), (DENSITY,)),
     "kde.as_mixture": Row(kde.as_mixture, (DENSITY,), (0,)),
     "mlp.init": Row(lambda gain: jax.tree.map(lambda p: gain * p, mlp.init(KEY, (2, 3, 1))),

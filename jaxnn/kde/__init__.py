@@ -8,7 +8,7 @@ from jaxnn.kde.bandwidths import BANDWIDTHS, scott, silverman
 from jaxnn.kde.kernels import KERNELS, Kernel
 from jaxnn.kde.leave_one_out import leave_one_out
 from jaxnn.kde.logsum import LogSum
-from jaxnn.kde.model import KDE, as_mixture, fit, log_prob, sample
+from jaxnn.kde.model import KDE, as_mixture, fit, log_prob, on_grid, sample
 
 __all__ = [
     "BANDWIDTHS",
@@ -20,6 +20,7 @@ __all__ = [
     "fit",
     "leave_one_out",
     "log_prob",
+    "on_grid",
     "sample",
     "scott",
     "silverman",

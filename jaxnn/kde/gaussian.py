@@ -90,9 +90,10 @@ def _log2_sums(tile: Tile, centres: Centres) -> Float[Array, " q"]:
         return ~done & jnp.any(totals < low)
 
     def again(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        # Nothing here depends on the state, so XLA would run it before the loop, always.
-        rows, _ = lax.optimization_barrier((tile, state))
-        return *_about_the_peak(rows, centres), jnp.array(True)
+        # Begin at -inf, but seen from XLA at something of the state: what does not depend on
+        # the state it would run before the loop, always.
+        start = jnp.where(state[0] >= 0, -jnp.inf, state[0])
+        return *_about_the_peak(tile, centres, start), jnp.array(True)
 
     totals, shift, _ = lax.while_loop(unfinished, again, start)
     return jnp.where(totals < low, -jnp.inf, shift + jnp.log2(totals))
@@ -115,7 +116,9 @@ def _totals(tile: Tile, centres: Centres, shift: Float[Array, ""]) -> Float[Arra
     return linalg.fold_rows(step, jnp.zeros_like(tile.at[:, 0]), centres, UNROLL)
 
 
-def _about_the_peak(tile: Tile, centres: Centres) -> tuple[Float[Array, " q"], Float[Array, " q"]]:
+def _about_the_peak(
+    tile: Tile, centres: Centres, peak: Float[Array, " q"]
+) -> tuple[Float[Array, " q"], Float[Array, " q"]]:
     """Returns the sums and the largest exponents that they are about: exact wherever a query is."""
 
     def step(sums: tuple[Array, Array], block: Centres, fresh: Array) -> tuple[Array, Array]:
@@ -132,7 +135,6 @@ def _about_the_peak(tile: Tile, centres: Centres) -> tuple[Float[Array, " q"], F
         powers = jnp.exp2(exponents - shift[None, :])
         return total * jnp.exp2(peak - shift) + jnp.sum(powers, axis=0), new
 
-    peak = jnp.full(tile.at.shape[:1], -jnp.inf, tile.at.dtype)
     total, peak = linalg.fold_rows(step, (jnp.zeros_like(peak), peak), centres, UNROLL)
     return total, jnp.where(jnp.isneginf(peak), 0.0, peak)
 

@@ -189,8 +189,8 @@ def _log2_sums(
         return ~state[2] & jnp.any(state[0] < low)
 
     def again(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        # Nothing here depends on the state, so XLA would run it before the loop, always.
-        start, _ = lax.optimization_barrier((jnp.full_like(state[0], -jnp.inf), state))
+        # -inf, but XLA must not see it: it would run what ignores the state before the loop.
+        start = jnp.where(state[0] >= 0, -jnp.inf, state[0])
         peaks = linalg.fold_rows(highest, start, rows, UNROLL)
         peaks = jnp.where(jnp.isneginf(peaks), 0.0, peaks)
         return sums(peaks), peaks, jnp.array(True)

@@ -10,6 +10,7 @@ Shapes: n points, d features, m queries.  Log densities are nats; bandwidths are
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from jaxnn import checks, gmm
+from jaxnn.kde import grid as grids
 from jaxnn.kde.bandwidths import BANDWIDTHS
 from jaxnn.kde.kernels import KERNELS, Kernel
 from jaxnn.kde.logsum import log_kernel_sum
@@ -161,6 +163,51 @@ def _log_prob(
     log_density = log_sum - model.kernel.log_norm(d) - jnp.sum(jnp.log(h))
     # Under a trace NaN cannot be refused at the door; outside a compact support it would be lost.
     return jnp.where(jnp.any(jnp.isnan(x), axis=1), jnp.nan, log_density)
+
+
+def on_grid(
+    model: KDE,
+    size: int | Sequence[int],
+    *,
+    low: ArrayLike | None = None,
+    high: ArrayLike | None = None,
+    degree: int = 3,
+) -> tuple[tuple[Array, ...], Array]:
+    """Returns the density on a regular grid, from data binned by B-splines (Wand 1994).
+
+    For a Gaussian kernel the kernel undoes what binning blurs.  What remains is aliasing: with a
+    step of ρ bandwidths the error is at most d · `splines.alias_bound(ρ, degree)` of the largest
+    possible density, Σ w / Π (h_j √(2π)), on any data, and far less on data from a smooth density
+    (bounds for degree 3: 2e-5 at ρ = 1/4, 2e-3 at ρ = 0.7), and some eps of the density's peak by
+    rounding.  Other kernels are binned linearly without that correction: the error is of the order
+    of ρ² (ρ where the kernel jumps).  Values may be negative by as much as the error.
+
+    Args:
+        model: what `fit` returns, with at most 3 features; 1 for other kernels than the Gaussian.
+        size: nodes of each axis, at least 2; one number for all or one each.  Static.
+        low: first node of each axis, () or (d,); by default 4 bandwidths below the data.
+        high: last node of each axis, likewise.
+        degree: 1 is linear binning; 3 and 5 are more accurate and cost (degree + 1)^d nodes for
+            each point.
+
+    Returns:
+        The nodes of each axis, and the density, of shape `size`.
+
+    Raises:
+        ValueError: for a grid that does not enclose the data, runs backwards, is coarser than the
+            bandwidth or finer than 4,096 nodes an axis, or for too many features.
+
+    >>> import jax.numpy as jnp
+    >>> (axis,), density = on_grid(fit(jnp.array([[0.0], [1.0]]), bandwidth=0.5), 65)
+    >>> bool(jnp.isclose(jnp.sum(density) * (axis[1] - axis[0]), 1.0, atol=1e-4))
+    True
+    """
+    where = "kde.on_grid"
+    _check(where, model)
+    widths = jnp.broadcast_to(model.bandwidth, model.points.shape[1:])
+    return grids.evaluate(
+        where, model.kernel, model.points, widths, model.log_weights, size, low, high, degree
+    )
 
 
 def sample(key: Key, model: KDE, n: int) -> Float[Array, "n d"]:

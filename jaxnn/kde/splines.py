@@ -110,8 +110,8 @@ def sharpened_gaussian(
 
 
 def convolve(
-    grid: Float[Array, " *nodes"], kernels: Sequence[Float[Array, "out_j nodes_j"]]
-) -> Float[Array, " *out"]:
+    grid: Float[Array, " *nodes"], kernels: Sequence[Float[Array, "_ _"]]
+) -> Float[Array, "..."]:
     """Returns `grid` multiplied along each axis by a matrix: no wrap-around, and no edge.
 
     For the sizes that a grid has these products are as fast as Fourier transforms of twice the

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
+from jaxnn import kde, linalg
 from jaxnn.kde import KERNELS
 from jaxnn.kde.leave_one_out import leave_one_out_sum
 
@@ -45,3 +46,61 @@ def test_derivatives_equal_those_of_the_untiled_formula(name):
     ]
     for a, b in zip(*gradients, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-10)
+
+
+def test_exact_where_weights_differ_by_more_than_the_range(monkeypatch):
+    """The nearest point may weigh nothing: then the peak is elsewhere."""
+    monkeypatch.setitem(linalg.TILE, "cpu", 1)
+    log_weights = LW.copy()
+    log_weights[::2] = -1500.0
+    got = leave_one_out_sum(
+        jnp.asarray(X), jnp.asarray(log_weights), KERNELS["gaussian"], jnp.asarray([0.01, 0.3])
+    )
+    for row, s in zip(got, (0.01, 0.3), strict=True):
+        r2 = np.sum((X[:, None] - X[None]) ** 2, axis=2) / s**2
+        exponents = log_weights[None] - r2 / 2
+        np.fill_diagonal(exponents, -np.inf)
+        np.testing.assert_allclose(row, logsumexp(exponents, axis=1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "exponential"])
+def test_the_likelihood_equals_fits_without_each_row(name):
+    """Oracle: `log_prob` of a density fitted to all rows but one, with weights."""
+    x, w = jnp.asarray(X[:7]), jnp.asarray(np.exp(LW[:7])).at[2].set(0.0)
+    widths = jnp.asarray([[0.5, 0.8], [0.7, 0.7]])
+    got = kde.leave_one_out(x, widths, kernel=name, sample_weight=w)
+    same = kde.leave_one_out(x, widths[1:, 0], kernel=name, sample_weight=w)
+    expected = np.zeros(2)
+    for i in range(7):
+        others = jnp.asarray(np.delete(np.arange(7), i))
+        for b in range(2):
+            model = kde.fit(x[others], bandwidth=0.5, kernel=name, sample_weight=w[others])
+            model = model._replace(bandwidth=widths[b])
+            expected[b] += float(w[i] / jnp.sum(w) * kde.log_prob(model, x[i : i + 1])[0])
+    np.testing.assert_allclose(got, expected, rtol=1e-12)
+    np.testing.assert_allclose(same[0], expected[1], rtol=1e-12)
+
+
+def test_duplicates_drive_the_likelihood_up():
+    x = jnp.asarray(np.repeat(X[:5], 2, axis=0))
+    values = kde.leave_one_out(x, jnp.asarray([1.0, 1e-2, 1e-4, 1e-6]))
+    assert jnp.all(jnp.diff(values)[1:] > 1)
+
+
+BAD = {
+    "E29": (lambda: kde.leave_one_out(X[:1], np.ones(1)), "x must have at least 2 rows, got 1"),
+    "E29 weights": (
+        lambda: kde.leave_one_out(X[:2], np.ones(1), sample_weight=np.array([0.0, 1.0])),
+        "sample_weight must be positive for at least 2 rows",
+    ),
+    "E1": (lambda: kde.leave_one_out(X, np.array([1.0, 0.0])), "bandwidths must be positive"),
+    "E6": (lambda: kde.leave_one_out(X, np.ones((1, 3))), r"bandwidths must have shape \(any, 2\)"),
+    "one": (lambda: kde.leave_one_out(X, np.float64(1.0)), "bandwidths must have shape"),
+    "E31": (lambda: kde.leave_one_out(X, np.ones(1), kernel="gauss"), "unknown kernel 'gauss'"),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), BAD.values(), ids=BAD)
+def test_bad_input_is_named(call, message, unchecked_types):
+    with pytest.raises(ValueError, match="^kde.leave_one_out: " + message):
+        call()

@@ -1,0 +1,89 @@
+"""The density on a grid against the exact sum on the same nodes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnn import kde
+from jaxnn.kde import splines
+
+RNG = np.random.default_rng(0)
+X = {d: RNG.normal(size=(50, d)) for d in (1, 2, 3)}
+W = jnp.asarray(RNG.uniform(size=50))
+
+
+def exact(model, axes):
+    nodes = jnp.stack(jnp.meshgrid(*axes, indexing="ij"), axis=-1)
+    flat = kde.log_prob(model, nodes.reshape(-1, len(axes)))
+    return np.exp(flat).reshape(nodes.shape[:-1])
+
+
+@pytest.mark.parametrize(("d", "size", "degree"), [(1, 60, 3), (1, 60, 1), (2, (30, 25), 3),
+                                                   (3, 17, 5)])  # fmt: skip
+def test_the_error_keeps_its_bound(d, size, degree):
+    h = np.array([0.5, 0.7, 1.1])[:d] * (2 if d == 3 else 1)
+    model = kde.fit(jnp.asarray(X[d]), bandwidth=jnp.asarray(h), sample_weight=W)
+    axes, density = kde.on_grid(model, size, degree=degree)
+    rhos = [float(axis[1] - axis[0]) / w for axis, w in zip(axes, h, strict=True)]
+    bound = sum(splines.alias_bound(rho, degree) for rho in rhos)
+    error = np.abs(density - exact(model, axes)).max() * np.prod(h * np.sqrt(2 * np.pi))
+    assert bound / 3000 < error < bound < 0.05
+
+
+def test_no_wrap_around_and_no_edge():
+    """A grid that ends on the data, under a bandwidth as wide as the grid."""
+    x = jnp.asarray([[0.0], [0.1], [1.0]])
+    for h in (0.05, 0.9):
+        model = kde.fit(x, bandwidth=h)
+        axes, density = kde.on_grid(model, 129, low=0.0, high=1.0)
+        np.testing.assert_allclose(density, exact(model, axes), atol=2e-5)
+
+
+@pytest.mark.parametrize("kernel", ["epanechnikov", "exponential"])
+def test_other_kernels_in_one_dimension(kernel):
+    """Linear binning is off by the order of the square of the step."""
+    model = kde.fit(jnp.asarray(X[1]), bandwidth=0.8, kernel=kernel, sample_weight=W)
+    errors = []
+    for size in (200, 400):
+        axes, density = kde.on_grid(model, size, low=-6.0, high=6.0)
+        errors.append(np.abs(density - exact(model, axes)).mean())
+    assert errors[0] < 2e-3
+    assert errors[1] < errors[0] / 2
+
+
+def test_a_trace_and_float32():
+    model = kde.fit(jnp.asarray(X[1], jnp.float32), bandwidth=0.5)
+    f = lambda h: kde.on_grid(model._replace(bandwidth=h), 60, low=-6.0, high=6.0)
+    widths = jnp.asarray([0.5, 0.8], jnp.float32)
+    (axes,), density = jax.jit(jax.vmap(f))(widths)
+    assert axes.dtype == density.dtype == jnp.float32
+    np.testing.assert_allclose(density[1], f(widths[1])[1], atol=1e-6)
+    slope = jax.grad(lambda h: f(h)[1][30])(widths[1])
+    step = jnp.float32(0.01)
+    difference = (f(widths[1] + step)[1][30] - f(widths[1] - step)[1][30]) / (2 * step)
+    np.testing.assert_allclose(slope, difference, rtol=1e-2)
+
+
+MODEL = kde.fit(jnp.asarray(X[1]), bandwidth=0.5)
+FOUR = kde.fit(jnp.ones((3, 4)) * jnp.arange(3.0)[:, None], bandwidth=1.0)
+BAD = {
+    "E23": (lambda: kde.on_grid(MODEL, 50, low=0.0), "must enclose the data.* feature 0"),
+    "E24 one": (lambda: kde.on_grid(MODEL, 1), "size must be between 2 and 4096, got 1"),
+    "E24 order": (lambda: kde.on_grid(MODEL, 50, low=1.0, high=0.0), "low must be below high"),
+    "E24 coarse": (lambda: kde.on_grid(MODEL, 5), "size must be at least 1.* got 5"),
+    "E22": (lambda: kde.on_grid(MODEL, 10**6), "size must be between"),
+    "sizes": (lambda: kde.on_grid(MODEL, (50, 50)), "size must be one number or 1, got 2"),
+    "features": (lambda: kde.on_grid(FOUR, 50), "at most 3 features, got 4"),
+    "degree": (lambda: kde.on_grid(MODEL, 50, degree=2), "degree must be 1, 3 or 5, got 2"),
+    "kernel": (
+        lambda: kde.on_grid(kde.fit(jnp.asarray(X[2]), kernel="tophat"), 50),
+        "kernel 'tophat' needs data of 1 feature",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), BAD.values(), ids=BAD)
+def test_bad_input_is_named(call, message, unchecked_types):
+    with pytest.raises(ValueError, match=r"^kde.on_grid: .*" + message):
+        call()
