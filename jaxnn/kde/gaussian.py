@@ -21,7 +21,7 @@ from jaxnn.kde.exp2 import LN_2, LOG2_E, exp2
 # Points a step, written out one by one: see `logsum.UNROLL`.
 UNROLL = 32
 # From this many features on squared distances come from a matrix product ...
-PRODUCT_FROM = 5
+PRODUCT_FROM = 7
 # ... for rows of at most this square length: its error is eps times that, in powers of two.
 PRODUCT_REACH = 2.0**12
 # Points in a tile of the softmax, of which derivatives are products.

@@ -18,6 +18,9 @@ from jaxnn.kde.kernels import KERNELS, Kernel
 from jaxnn.kde.logsum import UNROLL, log_kernel_sum
 from jaxnn.types import Data, Weights
 
+# Bandwidths from which the distances are kept for all: for fewer a product makes them again.
+SHARED_FROM = 3
+
 Block = tuple[Float[Array, "k d"], Float[Array, " k"], Int[Array, " k"]]  # at, log-weight, row
 
 
@@ -110,7 +113,8 @@ def leave_one_out_sum(
 
     Rows should be centred; derivatives of all orders take O(tile) memory.
     """
-    if kernel.name == "gaussian" and points.dtype.itemsize >= 4:
+    shared = kernel.name == "gaussian" and points.dtype.itemsize >= 4
+    if shared and scales.shape[0] >= SHARED_FROM:
         return _gaussian(points, log_weights, scales)
     own = jnp.arange(points.shape[0])
 
