@@ -27,7 +27,6 @@ def brute_force(queries, points, log_weights, own=None):
 
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
-    monkeypatch.setattr(gaussian, "UNROLL", 7)  # ragged, and quick to compile
     monkeypatch.setattr(gaussian, "SOFTMAX", 16)
     monkeypatch.setitem(linalg.TILE, "cpu", 1)  # the least tile, of 128 queries
 
