@@ -9,15 +9,17 @@ from jaxnn import kde
 from jaxnn.kde import near
 
 RNG = np.random.default_rng(0)
-X = {d: RNG.normal(size=(400, d)) for d in (1, 2)}
-Q = {d: np.concatenate([RNG.normal(size=(100, d)), np.full((3, d), 30.0)]) for d in X}
+# Two clusters with a gap between them, where the density is below the rounding of the grid.
+X = {d: RNG.normal(size=(400, d)) + 12 * (np.arange(400)[:, None] % 2) for d in (1, 2)}
+OFF = [[6.0], [5.5], [30.0]]
+Q = {d: np.concatenate([RNG.normal(size=(100, d)), np.repeat(OFF, d, axis=1)]) for d in X}
 W = jnp.asarray(RNG.uniform(size=400))
 
 
 @pytest.mark.parametrize(("d", "dtype", "tolerance"), [(1, "float64", 1e-6), (2, "float64", 1e-4),
                                                        (1, "float32", 1e-4)])  # fmt: skip
 def test_keeps_its_tolerance_everywhere(d, dtype, tolerance, monkeypatch):
-    """In the middle, in the tails, and off the grid; several tiles of repairs."""
+    """In the middle, in the tails, in a gap, and off the grid; several tiles of repairs."""
     monkeypatch.setattr(near, "REPAIR", 8)
     x, q = jnp.asarray(X[d], dtype), jnp.asarray(Q[d], dtype)
     model = kde.fit(x, bandwidth=0.4, sample_weight=W)
