@@ -6,6 +6,7 @@ included, and medians of interleaved calls.  KDEpy and torch take part where the
 
 import argparse
 import functools
+import importlib
 import importlib.util
 from collections.abc import Callable
 from typing import Any
@@ -103,12 +104,12 @@ def grid(n: int, d: int, nodes: int) -> None:
 
     def one(dtype: str, degree: int) -> Callable[[], jax.Array]:
         model = kde.fit(jnp.asarray(x, dtype), bandwidth=h)
-        ends = {"low": float(axis[0]), "high": float(axis[-1])}
+        ends: dict[str, Any] = {"low": float(axis[0]), "high": float(axis[-1])}
         return lambda: kde.on_grid(model, nodes, degree=degree, **ends)[1]
 
     rivals: Rivals = {}
     if installed("KDEpy"):
-        from KDEpy import FFTKDE
+        FFTKDE = importlib.import_module("KDEpy").FFTKDE
 
         flat = np.stack(np.meshgrid(*[axis] * d, indexing="ij"), axis=-1).reshape(-1, d)
         rivals["KDEpy"] = lambda: FFTKDE(bw=h).fit(x).evaluate(flat).reshape((nodes,) * d)
