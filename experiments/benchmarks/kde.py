@@ -73,7 +73,7 @@ def exact(n: int, d: int) -> None:
     """Races log-densities of n queries under n points, Gaussian kernel, Scott's bandwidth."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(2, n, d))
-    h = float(n ** (-1 / (d + 4)))
+    h: Any = float(n ** (-1 / (d + 4)))
     peer = gaussian_kde(x.T, bw_method=h)  # of nearly unit covariance, so about the same h
     loose: dict[str, Any] = {"bandwidth": h, "rtol": 1e-4}
     mine = ours(x, y, h, method="exact")
