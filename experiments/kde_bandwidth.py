@@ -39,6 +39,7 @@ class Config:
     """Places at which densities are drawn."""
 
 
+RULES = {name: kde.BANDWIDTHS[name] for name in ("scott", "silverman")}
 SMOKE = {"bandwidths": 5, "splits": 3, "grid": 30}
 
 
@@ -52,7 +53,7 @@ def held_out(hp: Any, key: Any, x: Any, widths: Any, *, test: int) -> Any:
         model = kde.fit(learn, bandwidth=width)
         return jnp.mean(kde.log_prob(model, learn)), jnp.mean(kde.log_prob(model, rest))
 
-    rules = jnp.stack([rule(learn, None)[0] for rule in kde.BANDWIDTHS.values()])
+    rules = jnp.stack([rule(learn, None)[0] for rule in RULES.values()])
     return jax.vmap(score)(widths), score_rules(rules, score), rules
 
 
@@ -83,7 +84,7 @@ def run(config: Config, seed: int, progress: Progress) -> Outcome:
     best = int(mean.argmax())
     chosen = np.asarray(widths)[scores.argmax(axis=1)]  # each split's own best
     width = [float(v) for v in mean_interval(chosen)]
-    names = list(kde.BANDWIDTHS)
+    names = list(RULES)
     rule_width = dict(zip(names, map(float, rules.mean(axis=0)), strict=True))
     # Against the best on the same splits: the spread of the splits themselves cancels.
     losses = {

@@ -205,7 +205,7 @@ def generate(config: Config, key: Any, data: Parts, progress: Progress) -> dict[
         "width": float(width),
         "rules": {
             name: float(jnp.exp(jnp.mean(jnp.log(rule(z.train, None)))))
-            for name, rule in kde.BANDWIDTHS.items()
+            for name, rule in (("scott", kde.scott), ("silverman", kde.silverman))
         },
         "held_out": {name: [float(end) for end in ends] for name, ends in intervals.items()},
         "means": back(mixture.means[: best[family].hparams["components"]]),

@@ -34,19 +34,8 @@ BANNED = {"print", "jax.config.update", "jax.random.key", "jax.random.PRNGKey"}
 # Declarations only: nothing to run, so nothing to test.
 NO_MIRROR = {"types.py", "gmm/family.py", "train/state.py"}
 OUTSIDE = {"jax", "jaxtyping", "optax"}
-STANDARD = {
-    "collections",
-    "concurrent",
-    "dataclasses",
-    "difflib",
-    "enum",
-    "functools",
-    "importlib",
-    "itertools",
-    "math",
-    "os",
-    "typing",
-}
+STANDARD = {"collections", "concurrent", "dataclasses", "difflib", "enum", "functools", "importlib",
+            "itertools", "math", "os", "typing", "warnings"}  # fmt: skip
 FOR_PLOTS = {"matplotlib", "cycler", "numpy", "contextlib"}
 
 

@@ -102,16 +102,11 @@ def _weights(tile: Points, queries: Queries, fresh: Bool[Array, " k"]) -> Float[
     return jnp.where(tile.row[:, None] == queries.own[None, :], -jnp.inf, log_weights)
 
 
-def _square_radii(tile: Points, queries: Queries) -> Float[Array, "k m"]:
-    r2 = linalg.square_distances(tile.at, queries.at)
-    return r2 if tile.inverse_squares is None else r2 * tile.inverse_squares[:, None]
-
-
 def _exponents(
     kernel: Kernel, queries: Queries, tile: Points, fresh: Bool[Array, " k"]
 ) -> Float[Array, "k m"]:
-    radii = _square_radii(tile, queries)
-    return _weights(tile, queries, fresh) + kernel.log_profile(radii)
+    exponents = kernel.exponents(tile.at, queries.at, tile.inverse_squares)
+    return _weights(tile, queries, fresh) + exponents
 
 
 def _query_tile(m: int) -> int:
@@ -128,12 +123,12 @@ def log_kernel_sum(
     inverse_squares: Float[Array, " n"] | None = None,
     own: Int[Array, " m"] | None = None,
 ) -> Float[Array, " m"]:
-    """Returns log Σ_i exp(log_weights_i + log_profile(|query - point_i|²)) for every query.
+    """Returns log Σ_i exp(log_weights_i + exponent of the kernel of point_i) for every query.
 
     -inf where no kernel reaches; the gradient is zero there.
 
     Args:
-        kernel: an entry of `KERNELS`.
+        kernel: an entry of `KERNELS`, in one of its forms.
         queries: where, in units of the bandwidth.
         points: the centres of the kernels, in units of the bandwidth.
         log_weights: of the points.
@@ -164,11 +159,11 @@ def _of_values(kernel: Kernel, points: Points, queries: Queries) -> Float[Array,
     # A profile with an edge cannot underflow, so the largest weight is peak enough, and no pair
     # costs a logarithm and an exponential.
     peak = jnp.max(points.log_weights)
-    profile = kernel.profile or kernel.log_profile
 
     def step(total: Float[Array, " q"], tile: Points, fresh: Bool[Array, " k"]) -> Array:
         weights = jnp.exp(_weights(tile, queries, fresh) - _finite_or_zero(peak))
-        for weight, row in zip(weights, profile(_square_radii(tile, queries)), strict=True):
+        values = kernel.values(tile.at, queries.at, tile.inverse_squares)
+        for weight, row in zip(weights, values, strict=True):
             total = total + weight * row
         return total
 

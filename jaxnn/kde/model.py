@@ -1,9 +1,10 @@
 """The kernel density: a mixture of one kernel on each data point.
 
-    p(x) = Σ_i w_i K((x - x_i) / h) / Π_j h_j
+    p(x) = Σ_i w_i K((x - x_i) / (h λ_i)) / Π_j h_j λ_i
 
 with a division by the bandwidth of *every* feature, so that p is a density: it integrates to one.
 (Slides often print one factor 1/h for any number of features, which is right for d = 1 only.)
+The bandwidth may be a matrix (see `scaling`); the factors λ_i of the points are 1 unless given.
 
 Shapes: n points, d features, m queries.  Log densities are nats; bandwidths are in data units.
 """
@@ -20,8 +21,9 @@ from jaxtyping import Array, Float
 
 from jaxnn import checks, gmm
 from jaxnn.kde import grid as grids
+from jaxnn.kde import scaling
 from jaxnn.kde.bandwidths import BANDWIDTHS
-from jaxnn.kde.kernels import KERNELS, Kernel
+from jaxnn.kde.kernels import Kernel, in_form
 from jaxnn.kde.logsum import log_kernel_sum
 from jaxnn.kde.near import Grid, log_gaussian_sum_near, plan
 from jaxnn.types import Data, Key, Scalar, Weights
@@ -32,35 +34,45 @@ class KDE(NamedTuple):
 
     Attributes:
         points: the data, one kernel on each row.
-        bandwidth: h in data units, one for all features () or one for each (d,).
+        bandwidth: h in data units, one for all features () or one for each (d,), or a matrix in
+            data units squared (d, d); see `scaling`.
         log_weights: logs of the weights of the points, which add up to one; -inf for none.
-        kernel: an entry of `KERNELS`.
+        kernel: an entry of `KERNELS`, in one of its forms.
+        factors: factors λ_i of the bandwidth at the points, or None where all are one.
     """
 
     points: Float[Array, "n d"]
-    bandwidth: Float[Array, ""] | Float[Array, " d"]
+    bandwidth: scaling.Bandwidth
     log_weights: Float[Array, " n"]
     kernel: Kernel
+    factors: Float[Array, " n"] | None = None
 
 
 def fit(
     x: Data,
     *,
-    bandwidth: str | Scalar | Float[ArrayLike, " d"] = "scott",
-    kernel: str = "gaussian",
+    bandwidth: str | Scalar | Float[ArrayLike, " d"] | Float[ArrayLike, "d d"] = "scott",
+    kernel: str | Kernel = "gaussian",
+    form: str = "radial",
     sample_weight: Weights | None = None,
+    factors: Float[ArrayLike, " n"] | None = None,
 ) -> KDE:
     """Returns the kernel density of `x`: stores the data and picks the bandwidth.
 
     Args:
         x: data, (n, d); float32 stays float32.
-        bandwidth: h in data units: a positive number, one for each feature (d,), or the name of
-            a rule in `BANDWIDTHS`.  It is traced: sweeping it compiles once, and `jax.vmap` over
-            bandwidths works.  The rules are made for the Gaussian kernel; the same h is a
-            narrower kernel for those with a compact support (see `Kernel.variance`).
-        kernel: a name in `KERNELS`.
+        bandwidth: h in data units: a positive number, one for each feature (d,), a symmetric
+            positive definite matrix in data units *squared* (d, d), which is the covariance of a
+            Gaussian kernel, or the name of a rule in `BANDWIDTHS`.  It is traced: sweeping it
+            compiles once, and `jax.vmap` over bandwidths works.  The rules are made for the
+            Gaussian kernel; the same h is a narrower kernel for those with a compact support
+            (see `Kernel.variance`).
+        kernel: a name in `KERNELS`, or a `Kernel` such as `student_t(5)`.
+        form: "radial", a function of the distance, or "product", one factor for each feature.
         sample_weight: weights of the rows, (n,), not negative, of any sum.  A row of weight zero
             is as good as absent, and the gradient with respect to it is zero.
+        factors: factor λ_i of the bandwidth at each row, (n,), positive: see `adaptive`, and
+            `nearest_neighbour` for bandwidths of the points (then `bandwidth` is a multiple).
 
     Raises:
         ValueError: for bad shapes or values, unknown names, or a rule on data that do not vary.
@@ -75,7 +87,7 @@ def fit(
     """
     where = "kde.fit"
     x = checks.data(where, "x", x)
-    checks.in_table(where, "kernel", kernel, KERNELS)
+    shape = in_form(where, kernel, form)
     n = x.shape[0]
     if sample_weight is None:
         log_weights = jnp.full(n, -math.log(n), x.dtype)
@@ -90,8 +102,12 @@ def fit(
         checks.in_table(where, "bandwidth", bandwidth, BANDWIDTHS)
         width = BANDWIDTHS[bandwidth](x, sample_weight)
     else:
-        width = _bandwidth(where, bandwidth, x)
-    return KDE(points=x, bandwidth=width, log_weights=log_weights, kernel=KERNELS[kernel])
+        width = scaling.given(where, "bandwidth", bandwidth, x.shape[1]).astype(x.dtype)
+    if factors is not None:
+        factors = checks.floating(where, "factors", factors).astype(x.dtype)
+        checks.shape(where, "factors", factors, (n,))
+        checks.positive(where, "factors", factors)
+    return KDE(x, bandwidth=width, log_weights=log_weights, kernel=shape, factors=factors)
 
 
 def log_prob(
@@ -136,9 +152,9 @@ def log_prob(
     where = "kde.log_prob"
     _check(where, model)
     x = checks.data(where, "x", x, width=model.points.shape[1])
-    widths = jnp.broadcast_to(model.bandwidth, model.points.shape[1:])
-    gaussian = model.kernel.name == "gaussian"
-    grid = plan(where, method, tolerance, model.points, widths, x.shape[0], gaussian)
+    plain = model.kernel.name == "gaussian" and _one_width_per_feature(model)
+    widths = jnp.broadcast_to(model.bandwidth, model.points.shape[1:]) if plain else model.points[0]
+    grid = plan(where, method, tolerance, model.points, widths, x.shape[0], plain)
     return _log_prob(model, x, tolerance, grid)
 
 
@@ -149,18 +165,24 @@ def _log_prob(
     d = x.shape[1]
     dtype = jnp.result_type(model.points, x)
     points, x = model.points.astype(dtype), x.astype(dtype)
-    h = jnp.broadcast_to(model.bandwidth.astype(dtype), (d,))
+    h, log_weights = model.bandwidth.astype(dtype), model.log_weights.astype(dtype)
     # Centre before scaling: far from the origin x / h has lost what x - x_i still has.
     centre = jax.lax.stop_gradient(jnp.mean(points, axis=0))
-    # No squared distance may overflow: far away a log density is finite, and inf - inf is NaN.
-    limit = (float(jnp.finfo(dtype).max) / (16 * d)) ** 0.5
-    scale = lambda rows: jnp.clip((rows - centre[None, :]) / h[None, :], -limit, limit)
-    rows = scale(x), scale(points), model.log_weights.astype(dtype)
-    if grid is None:
-        log_sum = log_kernel_sum(model.kernel, *rows)
+    points, queries = (scaling.whiten(h, rows - centre[None, :]) for rows in (points, x))
+    if grid is not None:
+        tolerance = jnp.asarray(tolerance, dtype)
+        log_sum = log_gaussian_sum_near(grid, queries, points, log_weights, tolerance)
     else:
-        log_sum = log_gaussian_sum_near(grid, *rows, jnp.asarray(tolerance, dtype))
-    log_density = log_sum - model.kernel.log_norm(d) - jnp.sum(jnp.log(h))
+        inverse_squares = None
+        if model.factors is not None:
+            log_factors = jnp.log(model.factors.astype(dtype))
+            log_weights = log_weights - d * log_factors
+            # The least factor joins the bandwidth, so that no square grows.
+            least = jax.lax.stop_gradient(jnp.min(log_factors))
+            points, queries = points * jnp.exp(-least), queries * jnp.exp(-least)
+            inverse_squares = jnp.exp(2 * (least - log_factors))
+        log_sum = log_kernel_sum(model.kernel, queries, points, log_weights, inverse_squares)
+    log_density = log_sum - model.kernel.log_norm(d) - scaling.log_det(h, d)
     # Under a trace NaN cannot be refused at the door; outside a compact support it would be lost.
     return jnp.where(jnp.any(jnp.isnan(x), axis=1), jnp.nan, log_density)
 
@@ -204,6 +226,11 @@ def on_grid(
     """
     where = "kde.on_grid"
     _check(where, model)
+    if not _one_width_per_feature(model):
+        raise ValueError(
+            f"{where}: a grid needs one bandwidth, or one for each feature, the same for all "
+            "points; got a matrix or factors: use log_prob"
+        )
     widths = jnp.broadcast_to(model.bandwidth, model.points.shape[1:])
     return grids.evaluate(
         where, model.kernel, model.points, widths, model.log_weights, size, low, high, degree
@@ -242,14 +269,16 @@ def _sample(key: Key, model: KDE, n: int) -> Float[Array, "n d"]:
     weights = jax.lax.stop_gradient(jnp.exp(model.log_weights))
     chosen = jax.random.choice(key_point, rows, (n,), p=weights)
     steps = model.kernel.draw(key_kernel, n, d, model.points.dtype)
-    h = jnp.broadcast_to(model.bandwidth, (d,))
-    return model.points[chosen] + h[None, :] * steps
+    if model.factors is not None:
+        steps = model.factors[chosen][:, None] * steps
+    return model.points[chosen] + scaling.colour(model.bandwidth, steps)
 
 
 def as_mixture(model: KDE) -> gmm.GMM:
     """Returns the Gaussian mixture that a Gaussian kernel density is: a component on each point.
 
-    The components are spherical for one bandwidth and diagonal for one bandwidth per feature.
+    The components are spherical for one bandwidth and diagonal for one bandwidth per feature; a
+    matrix is tied, or full where the points have factors.
 
     Raises:
         ValueError: for another kernel than the Gaussian.
@@ -261,28 +290,30 @@ def as_mixture(model: KDE) -> gmm.GMM:
     """
     where = "kde.as_mixture"
     _check(where, model)
-    if model.kernel != KERNELS["gaussian"]:
+    if model.kernel.name != "gaussian":
         raise ValueError(
             f"{where}: only a Gaussian kernel makes a Gaussian mixture, "
             f"got {model.kernel.name!r}; fit with kernel='gaussian'"
         )
-    n, d = model.points.shape
-    if model.bandwidth.ndim == 0:
-        cov = gmm.Spherical(scale=jnp.broadcast_to(model.bandwidth, (n,)))
+    n = model.points.shape[0]
+    h, factors = model.bandwidth, model.factors
+    if h.ndim == 2:
+        tril = jnp.linalg.cholesky(h)
+        if factors is None:
+            cov = gmm.Tied(scale_tril=tril)
+        else:
+            cov = gmm.Full(scale_tril=factors[:, None, None] * tril[None])
     else:
-        cov = gmm.Diag(scale=jnp.broadcast_to(model.bandwidth[None, :], (n, d)))
+        factors = jnp.ones(n, h.dtype) if factors is None else factors
+        if h.ndim == 0:
+            cov = gmm.Spherical(scale=h * factors)
+        else:
+            cov = gmm.Diag(scale=h[None, :] * factors[:, None])
     return gmm.GMM(log_weights=model.log_weights, means=model.points, cov=cov)
 
 
-def _bandwidth(where: str, bandwidth: ArrayLike, x: Float[Array, "n d"]) -> Array:
-    """Returns a bandwidth that the caller gave as one or d numbers, in the dtype of `x`."""
-    if isinstance(bandwidth, int) and not isinstance(bandwidth, bool):
-        bandwidth = float(bandwidth)
-    width = checks.floating(where, "bandwidth", bandwidth).astype(x.dtype)
-    if width.ndim > 0:
-        checks.shape(where, "bandwidth", width, (x.shape[1],))
-    checks.positive(where, "bandwidth", width)
-    return width
+def _one_width_per_feature(model: KDE) -> bool:
+    return model.factors is None and jnp.ndim(model.bandwidth) < 2
 
 
 def _check(where: str, model: KDE) -> None:
@@ -292,6 +323,8 @@ def _check(where: str, model: KDE) -> None:
     checks.shape(where, "model.points", model.points, (None, None))
     n, d = model.points.shape
     checks.shape(where, "model.log_weights", model.log_weights, (n,))
-    if jnp.ndim(model.bandwidth) > 0:
-        checks.shape(where, "model.bandwidth", model.bandwidth, (d,))
-    checks.positive(where, "model.bandwidth", model.bandwidth)
+    scaling.check_shape(where, "model.bandwidth", model.bandwidth, d)
+    if jnp.ndim(model.bandwidth) < 2:
+        checks.positive(where, "model.bandwidth", model.bandwidth)
+    if model.factors is not None:
+        checks.shape(where, "model.factors", model.factors, (n,))

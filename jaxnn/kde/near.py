@@ -62,7 +62,7 @@ def plan(
     n, d = points.shape
     eps = float(jnp.finfo(points.dtype).eps)
     reasons = {
-        "a Gaussian kernel with one bandwidth for all points": gaussian,
+        "a Gaussian kernel and one bandwidth a feature for all points": gaussian,
         "at most 3 features": d <= 3,
         "concrete points, bandwidth and tolerance (not traced by jit, vmap or grad)": all(
             map(checks.concrete, (points, widths, tolerance))
