@@ -73,7 +73,7 @@ def _search(
     rises = above[1:] & ~above[:-1]
     last = rises.shape[0] - 1 - jnp.argmax(rises[::-1])
 
-    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         middle = jnp.sqrt(ends[0] * ends[1])
         low = _excess(middle, energies, size) <= 0
         return jnp.where(low, middle, ends[0]), jnp.where(low, ends[1], middle)

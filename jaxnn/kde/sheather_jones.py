@@ -141,7 +141,7 @@ def _solve(pairs: _Pairs) -> Float[Array, ""]:
     low = jnp.where(too_small(0.1 * largest), 0.1, 1e-3) * largest
     high = jnp.where(too_small(largest), 100.0, 1.0) * largest
 
-    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         middle = jnp.sqrt(ends[0] * ends[1])
         below = too_small(middle)
         return jnp.where(below, middle, ends[0]), jnp.where(below, ends[1], middle)
