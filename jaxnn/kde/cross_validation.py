@@ -104,8 +104,9 @@ def _cross_validate(
     folds: int,
 ) -> CrossValidation:
     n, d = x.shape
+    groups = None if folds == n else blocks(n, folds)
     points = scaling.whiten(unit, x - lax.stop_gradient(jnp.mean(x, axis=0))[None, :])
-    log_prob = held_out_log_prob(kernel, points, weights, scales, blocks(n, folds))
+    log_prob = held_out_log_prob(kernel, points, weights, scales, groups)
     scores = mean_over(weights, log_prob) - scaling.log_det(unit, d)
     return CrossValidation(scales[jnp.argmax(scores)], scores, jnp.max(scores) > -jnp.inf)
 
@@ -190,20 +191,19 @@ def _search(found: Spread, cost: Callable[..., Float[Array, " b"]]) -> Selection
 def _minus_log_likelihood(
     points: Float[Array, "n d"], weights: Float[Array, " n"], scales: Float[Array, " b"]
 ) -> Float[Array, " b"]:
-    groups = jnp.arange(points.shape[0])
-    log_prob = held_out_log_prob(KERNELS["gaussian"], points, weights, scales, groups)
+    log_prob = held_out_log_prob(KERNELS["gaussian"], points, weights, scales)
     return -mean_over(weights, log_prob)
 
 
 def _squared_error(
     points: Float[Array, "n d"], weights: Float[Array, " n"], scales: Float[Array, " b"]
 ) -> Float[Array, " b"]:
-    n, d = points.shape
+    d = points.shape[1]
     gaussian = KERNELS["gaussian"]
     # The convolution of a Gaussian with itself is one of √2 its bandwidth.
     wide = 2**0.5 * scales
     both = jnp.concatenate([scales, wide])
-    log_prob = held_out_log_prob(gaussian, points, weights, both, jnp.arange(n))
+    log_prob = held_out_log_prob(gaussian, points, weights, both)
     others, products = jnp.exp(log_prob[: scales.size]), jnp.exp(log_prob[scales.size :])
     peak = jnp.exp(-gaussian.log_norm(d)) * wide**-d
     square = mean_over(

@@ -1,7 +1,7 @@
 """Sums of kernels over all points but those of a query's own group, for many bandwidths at once.
 
-With each point a group of its own this is leave-one-out, with contiguous groups k-fold
-cross-validation.  Own points are masked, never subtracted, and every squared distance is computed
+With contiguous groups this is k-fold cross-validation; `leave_one_out` has faster sums for groups
+of one point.  Own points are masked, never subtracted, and every squared distance is computed
 once for all bandwidths.  Shapes: n points, d features, b bandwidths.  The memory is O(n (b + d))
 and one tile, forwards and backwards.
 """
@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxnn import linalg
 from jaxnn.kde.kernels import Kernel
+from jaxnn.kde.leave_one_out import leave_one_out_sum
 from jaxnn.kde.logsum import LogSum
 
 UNROLL = 16  # points a step, as in `logsum`; each has a term for every bandwidth
@@ -63,9 +64,7 @@ def held_out_sum(
 
 
 @held_out_sum.defjvp
-def _held_out_sum_jvp(
-    kernel: Kernel, primals: tuple[Array, ...], tangents: tuple[Array, ...]
-) -> tuple[Array, Array]:
+def _held_out_sum_jvp(kernel: Kernel, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     # As for `log_kernel_sum`: the derivative of Σ exp(exponent - value) with `value` held.
     *moving, groups = primals
     value = held_out_sum(kernel, *primals)
@@ -94,19 +93,23 @@ def held_out_log_prob(
     points: Float[Array, "n d"],
     weights: Float[Array, " n"],
     scales: Float[Array, " b"],
-    groups: Int[Array, " n"],
+    groups: Int[Array, " n"] | None = None,
 ) -> Float[Array, "b n"]:
     """Returns the log density at each point of the kernel density of the other groups.
 
+    Without `groups` each point is one, by the faster sums of `leave_one_out`.
     `weights` add up to one, and those of the other groups are divided by their sum.  Densities are
     per volume in the units of `points`.
     """
     n, d = points.shape
     some = weights > 0
     log_weights = jnp.where(some, jnp.log(jnp.where(some, weights, 1.0)), -jnp.inf)
-    own = jax.ops.segment_sum(weights, groups, n)[groups]
+    own = weights if groups is None else jax.ops.segment_sum(weights, groups, n)[groups]
     rest = jnp.maximum(1 - own, jnp.finfo(weights.dtype).eps)
-    sums = held_out_sum(kernel, points, log_weights, scales, groups)
+    if groups is None:
+        sums = leave_one_out_sum(points, log_weights, kernel, scales)
+    else:
+        sums = held_out_sum(kernel, points, log_weights, scales, groups)
     return sums - (kernel.log_norm(d) + jnp.log(rest))[None, :] - d * jnp.log(scales)[:, None]
 
 

@@ -47,7 +47,7 @@ def maximise_leave_one_out(
     kernel: str | Kernel = "gaussian",
     form: str = "radial",
     sample_weight: Weights | None = None,
-    max_steps: int = 200,
+    max_steps: int | Int[Array, ""] = 200,
 ) -> Maximum:
     """Returns the bandwidths of the highest leave-one-out likelihood, from Silverman's on.
 
@@ -142,14 +142,14 @@ def _search(
     full: bool,
 ) -> _Search:
     """Maximises the score from a bandwidth of one in the units of `points`."""
-    n, d = points.shape
+    d = points.shape[1]
     tolerance = 20 * float(jnp.finfo(points.dtype).eps) ** (2 / 3)
 
     def minus_score(theta: Float[Array, " p"]) -> Float[Array, ""]:
         tril = _factor(theta, d, full)
         white = points @ linalg.inverse_tril(tril).T
         one = jnp.ones(1, points.dtype)
-        log_prob = held_out_log_prob(kernel, white, weights, one, jnp.arange(n))
+        log_prob = held_out_log_prob(kernel, white, weights, one)
         return linalg.log_det_tril(tril) - mean_over(weights, log_prob)[0]
 
     def unfinished(state: _Search) -> Bool[Array, ""]:
@@ -161,7 +161,8 @@ def _search(
         theta = state.theta + state.length * state.direction
         cost, gradient = jax.value_and_grad(minus_score)(theta)
         slope = state.length * jnp.vdot(state.gradient, state.direction)
-        good = first | (cost <= state.cost + 1e-4 * slope)
+        rounding = 50 * jnp.finfo(cost.dtype).eps * (1 + jnp.abs(state.cost))
+        good = first | (cost <= state.cost + 1e-4 * slope + rounding)
         moved, bent = theta - state.theta, gradient - state.gradient
         inverse = jnp.where(first, state.inverse, _updated(state.inverse, moved, bent))
         direction = -inverse @ gradient

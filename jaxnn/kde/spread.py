@@ -94,7 +94,7 @@ def middle_half(z: Float[Array, " n"], weights: Float[Array, " n"]) -> Float[Arr
     order = jnp.argsort(jnp.where(present, z, jnp.inf))  # rows of weight zero come last
     z, weights = z[order], weights[order]
     last = jnp.sum(present) - 1
-    z = jnp.minimum(z, z[last])
+    z = jnp.where(jnp.arange(z.shape[0]) > last, z[last], z)
     before = jnp.cumsum(weights) - weights / 2 - weights[0] / 2
     total = before[last]
     share = before / jnp.where(total > 0, total, 1.0)

@@ -45,7 +45,9 @@ def test_equals_the_mixture_of_its_kernels(bandwidth):
 def test_a_compact_kernel_and_an_isolated_point_of_weight_zero_stay_finite():
     x = jnp.asarray(np.concatenate([X, [[1e3, 1e3]]]))
     w = jnp.ones(31).at[30].set(0.0)
-    f = lambda w: kde.adaptive(kde.fit(x, kernel="biweight", bandwidth=2.0, sample_weight=w)).factors
+    f = lambda w: (
+        kde.adaptive(kde.fit(x, kernel="biweight", bandwidth=2.0, sample_weight=w)).factors
+    )
     assert jnp.all(jnp.isfinite(f(w)))
     assert float(f(w)[30]) == 1
     assert jnp.all(jnp.isfinite(jax.jacobian(f)(w)))
@@ -55,5 +57,5 @@ def test_bad_input_is_named(unchecked_types):
     model = kde.fit(jnp.asarray(X), bandwidth=1.0)
     with pytest.raises(ValueError, match=r"kde.adaptive: alpha must be non-negative.*got -1.0"):
         kde.adaptive(model, -1.0)
-    with pytest.raises(TypeError, match="kde.adaptive: model must be a KDE"):
+    with pytest.raises(TypeError, match=r"kde.adaptive: model must be a KDE"):
         kde.adaptive(jnp.asarray(X))

@@ -26,7 +26,11 @@ def published(x: np.ndarray) -> float:
     energies = np.mean(np.cos(np.pi * k[:, None] * u[None]), axis=1) ** 2
 
     def norm(s, t):
-        return 2 * np.pi ** (2 * s) * np.sum(k ** (2.0 * s) * energies * np.exp(-((k * np.pi) ** 2) * t))
+        return (
+            2
+            * np.pi ** (2 * s)
+            * np.sum(k ** (2.0 * s) * energies * np.exp(-((k * np.pi) ** 2) * t))
+        )
 
     def gap(t):
         f = norm(7, t)
@@ -59,7 +63,7 @@ def test_float32_equals_float64():
 
 def test_rounded_data_fall_back_and_say_so():
     """Old Faithful in seconds: this rule alone gives KDEpy 0.041 minutes, Sheather-Jones 0.140."""
-    with pytest.warns(UserWarning, match="kde.improved_sheather_jones: .*rounded.*fell back"):
+    with pytest.warns(UserWarning, match=r"kde.improved_sheather_jones: .*rounded.*fell back"):
         found = kde.improved_sheather_jones(jnp.asarray(ERUPTIONS))
     assert not bool(found.found[0])
     assert float(found.bandwidth[0]) == float(kde.sheather_jones(jnp.asarray(ERUPTIONS))[0])

@@ -50,7 +50,7 @@ def test_equals_the_integral_in_space(name):
 
 
 def test_bad_input_is_named(unchecked_types):
-    with pytest.raises(ValueError, match="kde.characteristic: kernel 'tophat' has no closed form"):
+    with pytest.raises(ValueError, match=r"kde.characteristic: kernel 'tophat' has no closed form"):
         characteristic(KERNELS["tophat"], jnp.ones((2, 3)))
-    with pytest.raises(TypeError, match="kde.characteristic: kernel must be a Kernel"):
+    with pytest.raises(TypeError, match=r"kde.characteristic: kernel must be a Kernel"):
         characteristic("tophat", jnp.ones((2, 1)))

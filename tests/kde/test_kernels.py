@@ -180,7 +180,7 @@ def test_students_t_of_any_freedom():
 
 
 def test_bad_names_are_named(unchecked_types):
-    with pytest.raises(ValueError, match="f: unknown form 'sum'.*radial, product"):
+    with pytest.raises(ValueError, match=r"f: unknown form 'sum'.*radial, product"):
         kernels.in_form("f", "tophat", "sum")
-    with pytest.raises(ValueError, match="kde.student_t: nu must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"kde.student_t: nu must be at least 1, got 0"):
         student_t(0)

@@ -27,6 +27,7 @@ def likelihood(root: np.ndarray, weights: np.ndarray) -> float:
 @pytest.mark.parametrize("full", [False, True], ids=["diagonal", "full"])
 def test_equals_scipys_optimum_of_the_written_out_likelihood(full):
     """The floor, a ten-thousandth of a variance, is invisible."""
+
     def root(theta):
         diagonal = np.diag(np.exp(theta[:2]))
         return diagonal + np.array([[0, 0], [theta[2], 0]]) if full else diagonal

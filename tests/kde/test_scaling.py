@@ -37,13 +37,15 @@ def test_far_away_no_square_overflows(form):
 
 def test_bad_input_is_named(unchecked_types):
     given = lambda matrix: scaling.given("f", "bandwidth", jnp.asarray(matrix), 2)
-    with pytest.raises(ValueError, match=r"f: bandwidth must be a symmetric matrix, got \[\[1.0, 0"):
+    with pytest.raises(
+        ValueError, match=r"f: bandwidth must be a symmetric matrix, got \[\[1.0, 0"
+    ):
         given([[1.0, 0.5], [0.0, 1.0]])
-    with pytest.raises(ValueError, match="f: bandwidth must be positive definite.*ridge"):
+    with pytest.raises(ValueError, match=r"f: bandwidth must be positive definite.*ridge"):
         given([[1.0, 2.0], [2.0, 1.0]])
     with pytest.raises(ValueError, match=r"f: bandwidth must have shape \(2, 2\), got \(3, 3\)"):
         given(np.eye(3))
-    with pytest.raises(ValueError, match="f: bandwidth must be finite"):
+    with pytest.raises(ValueError, match=r"f: bandwidth must be finite"):
         given([[1.0, np.nan], [np.nan, 1.0]])
     # Under a trace values cannot be refused; NaN stays visible.
     bad = jax.jit(lambda h: scaling.log_det(scaling.given("f", "h", h, 2), 2))(-jnp.eye(2))

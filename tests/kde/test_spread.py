@@ -15,9 +15,7 @@ def test_equals_numpy_in_units_of_the_range():
     found = spread("f", jnp.asarray(X), None)
     np.testing.assert_allclose(found.span, np.ptp(X, axis=0), rtol=1e-12)
     np.testing.assert_allclose(found.span * found.sigma, X.std(axis=0, ddof=1), rtol=1e-12)
-    np.testing.assert_allclose(
-        found.span[None] * found.z, X - X.mean(axis=0), rtol=1e-9, atol=1e-9
-    )
+    np.testing.assert_allclose(found.span[None] * found.z, X - X.mean(axis=0), rtol=1e-9, atol=1e-9)
     assert float(found.size) == pytest.approx(21)
     weighted = spread("f", jnp.asarray(X), jnp.asarray([1e300] * 2 + [3e300] + [0.0] * 18))
     assert float(weighted.size) == pytest.approx(25 / 11)
