@@ -5,6 +5,7 @@ x64, the second call builds no program, and the key stands in its place.
 """
 
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -101,6 +102,13 @@ def swept(scale):
     return sweep.run(one_member, members, KEY, scale).results
 
 
+def quiet(rule, x):
+    """A rule that may fall back on a dozen points, and would say so."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return rule(x)
+
+
 ROWS = {
     "gmm.log_joint": Row(gmm.log_joint, (MIX, X), (0, 1)),
     **{f"gmm.log_prob {f}": Row(gmm.log_prob, (mixture(f), X), (0, 1)) for f in FAMILIES},
@@ -174,6 +182,21 @@ ROWS = {
     "kde.fit": Row(lambda x, w: kde.fit(x, bandwidth=0.5, sample_weight=w), (X, W), (0, 1)),
     "kde.scott": Row(kde.scott, (X, W), (0, 1)),
     "kde.silverman": Row(kde.silverman, (X, W), (0, 1)),
+    "kde.adaptive": Row(lambda m, a: kde.adaptive(m, a).factors, (DENSITY, 0.5), (0, 1)),
+    "kde.characteristic": Row(lambda t: kde.characteristic(kde.KERNELS["biweight"], t),
+                              (X[:, :1],), (0,)),
+    "kde.cross_validate": Row(lambda x, h, w: kde.cross_validate(x, h, folds=3, sample_weight=w)
+                              .scores, (X, W[:2], W), (0, 1, 2)),
+    "kde.improved_sheather_jones": Row(lambda x: quiet(kde.improved_sheather_jones, x)
+                                       .bandwidth, (X[:, :1],)),
+    "kde.least_squares": Row(lambda x: quiet(kde.least_squares, x).bandwidth, (X[:, :1],)),
+    "kde.likelihood": Row(lambda x: quiet(kde.likelihood, x).bandwidth, (X[:, :1],)),
+    "kde.maximise_leave_one_out": Row(lambda x: kde.maximise_leave_one_out(x, max_steps=2)[:2],
+                                      (X,)),
+    "kde.nearest_neighbour": Row(lambda x: kde.nearest_neighbour(x, 2), (X,), (0,)),
+    "kde.normal_reference": Row(kde.normal_reference, (X, W), (0, 1)),
+    "kde.plug_in": Row(kde.plug_in, (X[:, :1],)),
+    "kde.sheather_jones": Row(kde.sheather_jones, (X[:, :1],)),
     "kde.log_prob": Row(kde.log_prob, (DENSITY, X), (0, 1)),
     "kde.leave_one_out": Row(lambda x, h, w: kde.leave_one_out(x, h, sample_weight=w),
                              (X, W[:3], W), (0, 1, 2)),
@@ -268,6 +291,7 @@ NO_ROW = {
     "gmm.select": "chooses on the host: the shape of its result depends on values",
     "gmm.fit_many": "a driver on the host around many gmm.fit",
     "gmm.factors": "names a family, on the host",
+    "kde.student_t": "returns a kernel, which holds no arrays",
     "train.optimizer": "returns an optax transformation",
     "train.segment": "the compiled inside of train.fit",
     "sweep.grid": "makes the members, on the host",

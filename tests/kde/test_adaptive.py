@@ -34,6 +34,8 @@ def test_equals_the_mixture_of_its_kernels(bandwidth):
     np.testing.assert_allclose(
         kde.log_prob(model, q), gmm.log_prob(kde.as_mixture(model), q), rtol=1e-11
     )
+    if bandwidth is not H:
+        return
     draws = np.asarray(kde.sample(jax.random.key(0), model, 20_000))
     mixture = np.asarray(gmm.sample(jax.random.key(1), kde.as_mixture(model), 20_000))
     for power in (1, 2):  # the moments of both samples, in 5 standard errors of their difference

@@ -13,7 +13,10 @@ from sklearn.neighbors import KernelDensity
 
 from jaxnn import gmm, kde
 
-KERNELS = pytest.mark.parametrize("kernel", kde.KERNELS)
+# One of each kind; `test_kernels` runs over the whole table.
+KINDS = ["gaussian", "tophat", "biweight", "linear", "cosine", "exponential"]
+KERNELS = pytest.mark.parametrize("kernel", KINDS)
+PEERS = ("gaussian", "tophat", "epanechnikov", "exponential", "linear", "cosine")
 RNG = np.random.default_rng(0)
 N, M = 60, 40
 X = {d: RNG.normal(size=(N, d)) for d in (1, 2, 3, 5, 12)}
@@ -22,7 +25,7 @@ W = RNG.uniform(size=N)
 
 
 # scikit-learn 1.9.1 has NaN for its cosine kernel from 8 dimensions on.
-PEERED = [(k, d) for k in kde.KERNELS for d in (1, 3, 12) if (k, d) != ("cosine", 12)]
+PEERED = [(k, d) for k in PEERS for d in (1, 3, 12) if (k, d) != ("cosine", 12)]
 
 
 @pytest.mark.parametrize(("kernel", "d"), PEERED)
@@ -41,16 +44,30 @@ def test_equals_scikit_learn(kernel, d):
 
 @pytest.mark.parametrize("d", [1, 2, 5])
 @pytest.mark.parametrize("weights", [None, W], ids=["equal", "weighted"])
-def test_equals_scipy_on_white_data(d, weights):
-    """SciPy's bandwidth is a matrix; with the covariance of the data the identity it is ours."""
-    cov = np.atleast_2d(np.cov(X[d].T, aweights=weights))
-    white = X[d] @ np.linalg.inv(np.linalg.cholesky(cov)).T
+def test_equals_scipy(d, weights):
+    """SciPy's bandwidth is a matrix in proportion to the covariance of correlated data."""
+    x = X[d] @ (np.eye(d) + np.tril(np.ones((d, d)))) + 5.0
     given = None if weights is None else jnp.asarray(weights)
-    for rule in kde.BANDWIDTHS:
-        expected = gaussian_kde(white.T, bw_method=rule, weights=weights).logpdf(Q[d].T)
-        model = kde.fit(jnp.asarray(white), bandwidth=rule, sample_weight=given)
-        got = kde.log_prob(model, jnp.asarray(Q[d]))
-        np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-12)
+    expected = gaussian_kde(x.T, bw_method="scott", weights=weights).logpdf(Q[d].T)
+    matrix = kde.scott(jnp.asarray(x), given, full=True)
+    model = kde.fit(jnp.asarray(x), bandwidth=matrix, sample_weight=given)
+    got = kde.log_prob(model, jnp.asarray(Q[d]))
+    np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_the_product_form_equals_a_loop_over_features():
+    h = np.array([0.9, 1.1, 2.0])
+    model = kde.fit(jnp.asarray(X[3]), bandwidth=h, kernel="triweight", form="product")
+    u2 = ((Q[3][:, None] - X[3][None]) / h) ** 2
+    factors = 35 / 32 * np.where(u2 < 1, 1 - u2, 0.0) ** 3 / h
+    with np.errstate(divide="ignore"):
+        expected = np.log(np.prod(factors, axis=2).mean(axis=1))
+    np.testing.assert_allclose(kde.log_prob(model, jnp.asarray(Q[3])), expected, atol=1e-12)
+    draws = np.asarray(kde.sample(jax.random.key(0), model, 20_000))
+    variance = X[3].var(axis=0) + h**2 / 9
+    error = np.std((draws - X[3].mean(axis=0)) ** 2, axis=0) / np.sqrt(20_000)
+    found = np.mean((draws - X[3].mean(axis=0)) ** 2, axis=0)
+    assert np.all(np.abs(found - variance) < 5 * error)
 
 
 @KERNELS
@@ -89,7 +106,11 @@ def test_integrates_to_one(kernel, d):
     assert mass == pytest.approx(1, abs=3e-3)
 
 
-@pytest.mark.parametrize("h", [0.4, np.array([0.4, 2.0])], ids=["one", "per feature"])
+@pytest.mark.parametrize(
+    "h",
+    [0.4, np.array([0.4, 2.0]), np.array([[0.4, 0.3], [0.3, 2.0]])],
+    ids=["one", "per feature", "matrix"],
+)
 def test_a_gaussian_kernel_density_is_a_mixture(h):
     model = kde.fit(jnp.asarray(X[2]), bandwidth=h, sample_weight=jnp.asarray(W))
     mixture = kde.as_mixture(model)
@@ -114,8 +135,10 @@ def test_weights_are_repetitions_and_zero_is_absence(kernel):
     assert jnp.array_equal(gaps < 1e-10, w > 0)
 
 
-@KERNELS
-@pytest.mark.parametrize("d", [2, 12])
+@pytest.mark.parametrize(
+    ("kernel", "d"),
+    [*[(k, 2) for k in (*KINDS, "logistic", "sigmoid", "student_t")], ("gaussian", 12)],
+)
 def test_far_away_is_finite_or_exactly_empty(kernel, d):
     """Down to the last decades of float32, and never NaN; near an isolated point it is exact."""
     x = jnp.asarray(X[d], jnp.float32)
