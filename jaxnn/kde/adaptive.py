@@ -1,6 +1,8 @@
 """Abramson's adaptive kernel density: each point its own bandwidth, from a pilot density."""
 
+import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxnn import checks
 from jaxnn.kde.model import KDE, log_prob
@@ -30,7 +32,11 @@ def adaptive(model: KDE, alpha: Scalar = 0.5) -> KDE:
     where = "kde.adaptive"
     checks.scalar(where, "alpha", alpha)
     checks.instance(where, "model", model, KDE)
-    log_density = log_prob(model, model.points)
+    return _adaptive(model, alpha, log_prob(model, model.points))
+
+
+@jax.jit
+def _adaptive(model: KDE, alpha: Scalar, log_density: Float[Array, " n"]) -> KDE:
     # A point of weight zero may be out of reach of all others.
     log_density = jnp.where(jnp.isfinite(log_density), log_density, 0.0)
     weights = jnp.exp(model.log_weights)
