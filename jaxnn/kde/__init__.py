@@ -10,11 +10,12 @@ from jaxnn.kde.bandwidths import BANDWIDTHS, normal_reference, scott, silverman
 from jaxnn.kde.botev import improved_sheather_jones
 from jaxnn.kde.characteristic import characteristic
 from jaxnn.kde.cross_validation import CrossValidation, cross_validate, least_squares, likelihood
+from jaxnn.kde.grid import on_grid
 from jaxnn.kde.kernels import KERNELS, Kernel, student_t
 from jaxnn.kde.leave_one_out import leave_one_out
 from jaxnn.kde.logsum import LogSum
 from jaxnn.kde.maximise import Maximum, maximise_leave_one_out
-from jaxnn.kde.model import KDE, as_mixture, fit, log_prob, on_grid, sample
+from jaxnn.kde.model import KDE, as_mixture, fit, log_prob, sample
 from jaxnn.kde.neighbours import nearest_neighbour
 from jaxnn.kde.selection import Selection
 from jaxnn.kde.sheather_jones import plug_in, sheather_jones

@@ -16,23 +16,59 @@ from jaxtyping import Array, Float
 from jaxnn import checks
 from jaxnn.kde import splines
 from jaxnn.kde.kernels import Kernel
+from jaxnn.kde.model import KDE, check_model, one_width_per_feature
 
 MOST = 4096  # nodes of an axis: the kernel matrix has their square
 REACH = 4.0  # bandwidths of the default grid beyond the data
 
 
-def evaluate(
-    where: str,
-    kernel: Kernel,
-    points: Float[Array, "n d"],
-    widths: Float[Array, " d"],
-    log_weights: Float[Array, " n"],
+def on_grid(
+    model: KDE,
     size: int | Sequence[int],
-    low: ArrayLike | None,
-    high: ArrayLike | None,
-    degree: int,
+    *,
+    low: ArrayLike | None = None,
+    high: ArrayLike | None = None,
+    degree: int = 3,
 ) -> tuple[tuple[Array, ...], Array]:
-    """Checks the arguments of `kde.on_grid` and returns its result."""
+    """Returns the density on a regular grid, from data binned by B-splines (Wand 1994).
+
+    For a Gaussian kernel the kernel undoes what binning blurs.  What remains is aliasing: with a
+    step of ρ bandwidths the error is at most d · `splines.alias_bound(ρ, degree)` of the largest
+    possible density, Σ w / Π (h_j √(2π)), on any data, and far less on data from a smooth density
+    (bounds for degree 3: 2e-5 at ρ = 1/4, 2e-3 at ρ = 0.7), and some eps of the density's peak by
+    rounding.  Other kernels are binned linearly without that correction: the error is of the order
+    of ρ² (ρ where the kernel jumps).  Values may be negative by as much as the error.
+
+    Args:
+        model: what `fit` returns, with at most 3 features; 1 for other kernels than the Gaussian.
+        size: nodes of each axis, at least 2; one number for all or one each.  Static.
+        low: first node of each axis, () or (d,); by default 4 bandwidths below the data.
+        high: last node of each axis, likewise.
+        degree: 1 is linear binning; 3 and 5 are more accurate and cost (degree + 1)^d nodes for
+            each point.
+
+    Returns:
+        The nodes of each axis, and the density, of shape `size`.
+
+    Raises:
+        ValueError: for a grid that does not enclose the data, runs backwards, is coarser than the
+            bandwidth or finer than 4,096 nodes an axis, or for too many features.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxnn.kde import fit
+    >>> (axis,), density = on_grid(fit(jnp.array([[0.0], [1.0]]), bandwidth=0.5), 65)
+    >>> bool(jnp.isclose(jnp.sum(density) * (axis[1] - axis[0]), 1.0, atol=1e-4))
+    True
+    """
+    where = "kde.on_grid"
+    check_model(where, model)
+    if not one_width_per_feature(model):
+        raise ValueError(
+            f"{where}: a grid needs one bandwidth, or one for each feature, the same for all "
+            "points; got a matrix or factors: use log_prob"
+        )
+    points, kernel = model.points, model.kernel
+    widths = jnp.broadcast_to(model.bandwidth, points.shape[1:])
     d = points.shape[1]
     if d > 3:
         raise ValueError(f"{where}: model must have at most 3 features, got {d}; use log_prob")
@@ -51,7 +87,7 @@ def evaluate(
     stop = _edge(where, "high", high, most + REACH * widths)
     if all(map(checks.concrete, (start, stop, points, widths))):
         _check_fits(where, kernel, nodes, start, stop, (least, most), widths)
-    return _evaluate(points, widths, log_weights, start, stop, kernel, nodes, degree)
+    return _evaluate(points, widths, model.log_weights, start, stop, kernel, nodes, degree)
 
 
 def _edge(

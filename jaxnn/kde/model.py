@@ -11,7 +11,6 @@ Shapes: n points, d features, m queries.  Log densities are nats; bandwidths are
 
 import functools
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -20,7 +19,6 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from jaxnn import checks, gmm
-from jaxnn.kde import grid as grids
 from jaxnn.kde import scaling
 from jaxnn.kde.bandwidths import BANDWIDTHS
 from jaxnn.kde.kernels import Kernel, in_form
@@ -150,9 +148,9 @@ def log_prob(
     [-2.531, -3.531]
     """
     where = "kde.log_prob"
-    _check(where, model)
+    check_model(where, model)
     x = checks.data(where, "x", x, width=model.points.shape[1])
-    plain = model.kernel.name == "gaussian" and _one_width_per_feature(model)
+    plain = model.kernel.name == "gaussian" and one_width_per_feature(model)
     widths = jnp.broadcast_to(model.bandwidth, model.points.shape[1:]) if plain else model.points[0]
     grid = plan(where, method, tolerance, model.points, widths, x.shape[0], plain)
     return _log_prob(model, x, tolerance, grid)
@@ -187,56 +185,6 @@ def _log_prob(
     return jnp.where(jnp.any(jnp.isnan(x), axis=1), jnp.nan, log_density)
 
 
-def on_grid(
-    model: KDE,
-    size: int | Sequence[int],
-    *,
-    low: ArrayLike | None = None,
-    high: ArrayLike | None = None,
-    degree: int = 3,
-) -> tuple[tuple[Array, ...], Array]:
-    """Returns the density on a regular grid, from data binned by B-splines (Wand 1994).
-
-    For a Gaussian kernel the kernel undoes what binning blurs.  What remains is aliasing: with a
-    step of ρ bandwidths the error is at most d · `splines.alias_bound(ρ, degree)` of the largest
-    possible density, Σ w / Π (h_j √(2π)), on any data, and far less on data from a smooth density
-    (bounds for degree 3: 2e-5 at ρ = 1/4, 2e-3 at ρ = 0.7), and some eps of the density's peak by
-    rounding.  Other kernels are binned linearly without that correction: the error is of the order
-    of ρ² (ρ where the kernel jumps).  Values may be negative by as much as the error.
-
-    Args:
-        model: what `fit` returns, with at most 3 features; 1 for other kernels than the Gaussian.
-        size: nodes of each axis, at least 2; one number for all or one each.  Static.
-        low: first node of each axis, () or (d,); by default 4 bandwidths below the data.
-        high: last node of each axis, likewise.
-        degree: 1 is linear binning; 3 and 5 are more accurate and cost (degree + 1)^d nodes for
-            each point.
-
-    Returns:
-        The nodes of each axis, and the density, of shape `size`.
-
-    Raises:
-        ValueError: for a grid that does not enclose the data, runs backwards, is coarser than the
-            bandwidth or finer than 4,096 nodes an axis, or for too many features.
-
-    >>> import jax.numpy as jnp
-    >>> (axis,), density = on_grid(fit(jnp.array([[0.0], [1.0]]), bandwidth=0.5), 65)
-    >>> bool(jnp.isclose(jnp.sum(density) * (axis[1] - axis[0]), 1.0, atol=1e-4))
-    True
-    """
-    where = "kde.on_grid"
-    _check(where, model)
-    if not _one_width_per_feature(model):
-        raise ValueError(
-            f"{where}: a grid needs one bandwidth, or one for each feature, the same for all "
-            "points; got a matrix or factors: use log_prob"
-        )
-    widths = jnp.broadcast_to(model.bandwidth, model.points.shape[1:])
-    return grids.evaluate(
-        where, model.kernel, model.points, widths, model.log_weights, size, low, high, degree
-    )
-
-
 def sample(key: Key, model: KDE, n: int) -> Float[Array, "n d"]:
     """Returns n draws: a point picked by its weight, plus h times a draw of the kernel.
 
@@ -257,7 +205,7 @@ def sample(key: Key, model: KDE, n: int) -> Float[Array, "n d"]:
     """
     where = "kde.sample"
     checks.key(where, key)
-    _check(where, model)
+    check_model(where, model)
     return _sample(key, model, checks.count(where, "n", n))
 
 
@@ -289,7 +237,7 @@ def as_mixture(model: KDE) -> gmm.GMM:
     ((2, 1), [0.5, 0.5])
     """
     where = "kde.as_mixture"
-    _check(where, model)
+    check_model(where, model)
     if model.kernel.name != "gaussian":
         raise ValueError(
             f"{where}: only a Gaussian kernel makes a Gaussian mixture, "
@@ -312,11 +260,12 @@ def as_mixture(model: KDE) -> gmm.GMM:
     return gmm.GMM(log_weights=model.log_weights, means=model.points, cov=cov)
 
 
-def _one_width_per_feature(model: KDE) -> bool:
+def one_width_per_feature(model: KDE) -> bool:
+    """Returns whether all points have one bandwidth for each feature: no matrix, no factors."""
     return model.factors is None and jnp.ndim(model.bandwidth) < 2
 
 
-def _check(where: str, model: KDE) -> None:
+def check_model(where: str, model: KDE) -> None:
     """Raises unless `model` is one kernel density with arrays of fitting shapes."""
     if not isinstance(model, KDE):
         raise TypeError(f"{where}: model must be a KDE as kde.fit returns, got {type(model)}")

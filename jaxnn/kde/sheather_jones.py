@@ -57,7 +57,7 @@ def plug_in(x: Data, sample_weight: Weights | None = None) -> Float[Array, " d"]
 
     >>> import jax.numpy as jnp
     >>> x = jnp.concatenate([jnp.linspace(0, 1, 50), jnp.linspace(10, 11, 50)])[:, None]
-    >>> bool(plug_in(x)[0] < 0.5)
+    >>> bool(plug_in(x)[0] < 1)
     True
     """
     return _each(lax.stop_gradient(spread("kde.plug_in", x, sample_weight)), _direct)
