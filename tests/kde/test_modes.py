@@ -1,0 +1,130 @@
+"""Score, mean shift and modes against autodiff, scikit-learn and closed forms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.cluster import MeanShift
+
+from jaxnn import kde
+
+RNG = np.random.default_rng(0)
+N, D = 60, 2
+CENTRES = np.array([[0.0, 0.0], [6.0, 0.0], [0.0, 6.0]])
+X = np.concatenate([RNG.normal(size=(N // 3, D)) + c for c in CENTRES])
+Q = RNG.normal(size=(12, D))
+W, F = RNG.uniform(0.5, 1.5, N), RNG.uniform(0.7, 1.5, N)
+MATRIX = np.array([[1.0, 0.3], [0.3, 0.8]])
+FORMS = [
+    ("gaussian", "radial", MATRIX),
+    ("exponential", "radial", np.float64(1.0)),
+    ("triweight", "radial", np.array([2.0, 3.0])),
+    ("logistic", "product", np.array([0.5, 0.7])),
+]
+
+
+def fitted(kernel, form, h, factors=None):
+    given = None if factors is None else jnp.asarray(factors)
+    x = jnp.asarray(X)
+    return kde.fit(x, bandwidth=h, kernel=kernel, form=form, sample_weight=W, factors=given)
+
+
+@pytest.mark.parametrize(("kernel", "form", "h"), FORMS)
+def test_the_score_is_the_gradient(kernel, form, h):
+    """Oracle: reverse-mode autodiff of `log_prob`, with weights and factors."""
+    model = fitted(kernel, form, h, F)
+    expected = jax.jit(jax.grad(lambda q: jnp.sum(kde.log_prob(model, q))))(jnp.asarray(Q))
+    np.testing.assert_allclose(kde.score(model, jnp.asarray(Q)), expected, rtol=1e-9, atol=1e-11)
+
+
+def test_the_score_of_one_gaussian_and_out_of_reach():
+    """Closed form: -H⁻¹ (x - x_0); zero beyond a compact kernel."""
+    one = kde.fit(jnp.zeros((1, D)), bandwidth=jnp.asarray(MATRIX))
+    got = kde.score(one, jnp.asarray(1e3 * Q))
+    np.testing.assert_allclose(got, -1e3 * Q @ np.linalg.inv(MATRIX), rtol=1e-10)
+    compact = kde.fit(jnp.zeros((1, D)), bandwidth=1.0, kernel="biweight")
+    assert kde.score(compact, jnp.full((1, D), 9.0)).tolist() == [[0.0, 0.0]]
+
+
+def test_flat_mean_shift_equals_scikit_learn():
+    """Oracle: `MeanShift`, whose flat kernel climbs the Epanechnikov density of h = its bandwidth."""
+    peer = MeanShift(bandwidth=2.5, seeds=X).fit(X)
+    model = kde.fit(jnp.asarray(X), bandwidth=2.5, kernel="epanechnikov")
+    found = kde.modes(model, max_modes=8, merge=1.0)
+    k = int(found.n_modes)
+    assert k == len(peer.cluster_centers_) == 3
+    away = np.linalg.norm(np.asarray(found.at[:k])[:, None] - peer.cluster_centers_[None], axis=2)
+    assert away.min(axis=1).max() < 1e-6
+    matched = away.argmin(axis=1)
+    assert (matched[np.asarray(found.labels)] == peer.labels_).mean() == 1.0
+
+
+def plain(start, steps=4000):
+    """Mean shift with Gaussian weights and a matrix by NumPy, without acceleration."""
+    inverse = np.linalg.inv(MATRIX)
+    at = start.copy()
+    for _ in range(steps):
+        away = at[:, None] - X[None]
+        log = np.log(W)[None] - 4 * np.log(F)[None]
+        log = log - 0.5 * np.einsum("mna,ab,mnb->mn", away, inverse, away) / F[None] ** 2
+        p = np.exp(log - log.max(axis=1, keepdims=True))
+        at = p @ X / p.sum(axis=1, keepdims=True)
+    return at
+
+
+def test_gaussian_mean_shift_ends_where_the_plain_one_does():
+    """Oracle: NumPy, from every point, with weights, factors and a matrix; there the score is 0."""
+    model = fitted("gaussian", "radial", MATRIX, F)
+    path = kde.mean_shift(model, jnp.asarray(X), tol=1e-8)
+    assert bool(jnp.all(path.converged))
+    np.testing.assert_allclose(path.ends, plain(X), atol=1e-5)
+    assert float(jnp.max(jnp.abs(kde.score(model, path.ends)))) < 1e-6
+    assert int(path.steps) < 200  # the plain steps take more than 200 for the slowest
+
+
+def test_modes_of_two_gaussians():
+    """Closed form: two equal kernels have one mode in the middle up to a distance of 2 h."""
+    for gap, count in ((1.9, 1), (2.5, 2)):
+        x = jnp.array([[0.0, 0.0], [gap, 0.0]])
+        found = kde.modes(kde.fit(x, bandwidth=1.0), max_modes=4, tol=1e-10, max_steps=5000)
+        assert int(found.n_modes) == count
+        assert bool(found.converged)
+        if count == 1:
+            np.testing.assert_allclose(found.at[0], [gap / 2, 0.0], atol=1e-6)
+        assert found.log_density[count:].tolist() == [-np.inf] * (4 - count)
+        assert found.at[count:].tolist() == [[0.0, 0.0]] * (4 - count)
+        expected = kde.log_prob(kde.fit(x, bandwidth=1.0), found.at)[:count]
+        np.testing.assert_allclose(found.log_density[:count], expected)
+
+
+def test_modes_without_room_are_marked():
+    """Three far points of different weight, room for two: the lightest has no label."""
+    x = jnp.array([[0.0, 0.0], [50.0, 0.0], [0.0, 50.0]])
+    model = kde.fit(x, bandwidth=1.0, sample_weight=jnp.array([3.0, 1.0, 2.0]))
+    found = kde.modes(model, max_modes=2)
+    assert found.labels.tolist() == [0, -1, 1]
+    np.testing.assert_allclose(found.at, [[0.0, 0.0], [0.0, 50.0]], atol=1e-9)
+
+
+def test_too_few_steps_are_flagged():
+    path = kde.mean_shift(fitted("gaussian", "radial", MATRIX, F), jnp.asarray(X), max_steps=2)
+    assert not bool(jnp.all(path.converged))
+
+
+def test_bad_input(unchecked_types):
+    x = jnp.asarray(X)
+    flat = kde.fit(x, bandwidth=1.0, kernel="tophat")
+    model = kde.fit(x, bandwidth=1.0)
+    for f in (kde.mean_shift, kde.modes):
+        with pytest.raises(ValueError, match="must be radial with a slope.*tophat"):
+            f(flat, x)
+        with pytest.raises(ValueError, match="tol must be positive"):
+            f(model, x, tol=0.0)
+        with pytest.raises(ValueError, match="must have shape"):
+            f(model, x[:, :1])
+    with pytest.raises(ValueError, match="modes: max_modes must be at least 1"):
+        kde.modes(model, x, max_modes=0)
+    with pytest.raises(ValueError, match="modes: merge must be positive"):
+        kde.modes(model, x, merge=-1.0)
+    with pytest.raises(ValueError, match="score: x must have shape"):
+        kde.score(model, x[0])
