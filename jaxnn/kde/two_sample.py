@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
 from jaxnn import checks, linalg
@@ -41,7 +42,7 @@ class TwoSample(NamedTuple):
 def two_sample(
     key: Key,
     x: Data,
-    y: Data,
+    y: Float[ArrayLike, "m d"],
     n_permutations: int = 999,
     *,
     bandwidth: str | Scalar | Array = "scott",

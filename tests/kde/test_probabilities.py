@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
-from scipy.integrate import quad
 from scipy.stats import gaussian_kde
 
 from jaxnn import kde
