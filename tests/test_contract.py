@@ -51,6 +51,8 @@ NATS = gmm.negative_log_likelihood("full")
 BALLS = mixture("spherical")
 DEAD = MIX._replace(log_weights=jnp.log(jnp.array([0.6, 0.0, 0.4])))  # derivatives stay finite
 DENSITY = kde.fit(jnp.asarray(X), bandwidth=jnp.array([0.7, 0.9]), sample_weight=jnp.asarray(W))
+LINE = kde.fit(jnp.asarray(X[:, :1]), bandwidth=0.7, sample_weight=jnp.asarray(W))
+CLASSES = kde.class_conditional(jnp.asarray(X), jnp.asarray(Y), K, bandwidth=0.7)
 NET = mlp.init(KEY, (D, 4, K), activation="tanh", dtype=jnp.float64)
 BATCH = train.Batch(jnp.asarray(X), jnp.asarray(Y), jnp.asarray(W))
 TAPE = mlp.forward(NET, X, activation="tanh")[1]
@@ -202,6 +204,29 @@ ROWS = {
                              (X, W[:3], W), (0, 1, 2)),
     "kde.on_grid": Row(lambda m: kde.on_grid(m, 30, low=-9.0, high=9.0, degree=1), (DENSITY,)),
     "kde.sample": Row(lambda m: kde.sample(KEY, m, 5), (DENSITY,)),
+    "kde.box": Row(lambda m, a: kde.box(m, a, a + 1), (DENSITY, X), (0, 1)),
+    "kde.cdf": Row(kde.cdf, (LINE, X[:, :1]), (0, 1)),
+    "kde.class_conditional": Row(lambda x, w: kde.class_conditional(x, jnp.asarray(Y), K,
+                                 bandwidth=0.7, sample_weight=w).log_prior, (X, W), (1,)),
+    "kde.class_log_prob": Row(kde.class_log_prob, (CLASSES, X), (0, 1)),
+    "kde.posterior": Row(lambda c, x, p: kde.posterior(c, x, log_prior=p), (CLASSES, X, W[:K]),
+                         (0, 1, 2)),
+    "kde.classify": Row(kde.classify, (CLASSES, X)),
+    "kde.condition": Row(lambda m, v: kde.condition(m, (1,), v), (DENSITY, X[0, :1]), (0, 1)),
+    "kde.conditional_log_prob": Row(lambda m, x: kde.conditional_log_prob(m, (1,), x),
+                                    (DENSITY, X), (0, 1)),
+    "kde.density_level": Row(kde.density_level, (DENSITY, 0.4)),
+    "kde.in_region": Row(kde.in_region, (DENSITY, -3.0, X)),
+    "kde.local_linear": Row(kde.local_linear, (DENSITY, W, X), (0, 1, 2)),
+    "kde.log_density_ratio": Row(lambda m, x: kde.log_density_ratio(m, m._replace(
+        bandwidth=2 * m.bandwidth), x), (DENSITY, X), (0, 1)),
+    "kde.marginal": Row(lambda m: kde.marginal(m, (1,)), (DENSITY,), (0,)),
+    "kde.mean_shift": Row(lambda m, x: kde.mean_shift(m, x, max_steps=4), (DENSITY, X)),
+    "kde.modes": Row(lambda m: kde.modes(m, max_modes=3, max_steps=4).log_density, (DENSITY,)),
+    "kde.nadaraya_watson": Row(kde.nadaraya_watson, (DENSITY, W, X), (0, 1, 2)),
+    "kde.quantile": Row(kde.quantile, (LINE, np.array([0.2, 0.7])), (0, 1)),
+    "kde.score": Row(kde.score, (DENSITY, X), (0, 1)),
+    "kde.two_sample": Row(lambda x, y: kde.two_sample(KEY, x, y, 9, bandwidth=0.7), (X, X[:5])),
     "kde.as_mixture": Row(kde.as_mixture, (DENSITY,), (0,)),
     "mlp.init": Row(lambda gain: jax.tree.map(lambda p: gain * p, mlp.init(KEY, (2, 3, 1))),
                     (1.0,)),

@@ -108,7 +108,7 @@ def test_bad_input(unchecked_types):
     for f in (lambda m: kde.marginal(m, (0,)), lambda m: kde.condition(m, (0,), jnp.ones(1))):
         with pytest.raises(ValueError, match="model must have a Gaussian or a product kernel"):
             f(radial)
-        with pytest.raises(ValueError, match="model.bandwidth must be a number .*got a matrix"):
+        with pytest.raises(ValueError, match=r"model.bandwidth must be a number .*got a matrix"):
             f(fitted("biweight"))
     with pytest.raises(ValueError, match="condition: values must have shape"):
         kde.condition(model, (0,), jnp.ones(2))

@@ -47,7 +47,7 @@ def test_the_score_of_one_gaussian_and_out_of_reach():
 
 
 def test_flat_mean_shift_equals_scikit_learn():
-    """Oracle: `MeanShift`, whose flat kernel climbs the Epanechnikov density of h = its bandwidth."""
+    """Oracle: `MeanShift`: its flat kernel climbs the Epanechnikov density of its bandwidth."""
     peer = MeanShift(bandwidth=2.5, seeds=X).fit(X)
     model = kde.fit(jnp.asarray(X), bandwidth=2.5, kernel="epanechnikov")
     found = kde.modes(model, max_modes=8, merge=1.0)
@@ -116,7 +116,7 @@ def test_bad_input(unchecked_types):
     flat = kde.fit(x, bandwidth=1.0, kernel="tophat")
     model = kde.fit(x, bandwidth=1.0)
     for f in (kde.mean_shift, kde.modes):
-        with pytest.raises(ValueError, match="must be radial with a slope.*tophat"):
+        with pytest.raises(ValueError, match=r"must be radial with a slope.*tophat"):
             f(flat, x)
         with pytest.raises(ValueError, match="tol must be positive"):
             f(model, x, tol=0.0)

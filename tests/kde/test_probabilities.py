@@ -125,9 +125,9 @@ def test_bad_input(unchecked_types):
     """E26 and the models without a closed form."""
     low, high = jnp.asarray(LOW), jnp.asarray(HIGH)
     radial = fitted(X2, bandwidth=1.0, kernel="biweight")
-    with pytest.raises(ValueError, match="box: model must have a product kernel.*form='product'"):
+    with pytest.raises(ValueError, match=r"box: model must have a product kernel.*form='product'"):
         kde.box(radial, low, high)
-    with pytest.raises(ValueError, match="box: model.bandwidth must be a number .* matrix"):
+    with pytest.raises(ValueError, match=r"box: model.bandwidth must be a number .* matrix"):
         kde.box(fitted(X2, bandwidth=jnp.eye(2)), low, high)
     model = fitted(X2, bandwidth=1.0)
     with pytest.raises(ValueError, match="box: low must be below high"):
