@@ -102,7 +102,7 @@ def main() -> None:
     jax.config.update("jax_enable_x64", True)
     print(heading())
     regression(n, 2)
-    shift(n, 1_000)
+    shift(n, 300)
 
 
 if __name__ == "__main__":

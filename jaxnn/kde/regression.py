@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
 from jaxnn import checks
-from jaxnn.kde.averages import Tile, door, in_units, matmul, means, softmax_sums, to_data
+from jaxnn.kde.averages import Tile, door, in_units, means, softmax_sums, to_data, weighted
 from jaxnn.kde.model import KDE
 
 
@@ -132,14 +132,14 @@ def _local_linear(model: KDE, y: Float[Array, "n *k"], x: Float[Array, "m d"]) -
     def share(softmax: Array, tile: Tile, queries: Array) -> Array:
         # By differences: about the origin the moments of a far query would be lost to rounding.
         away = tile.at.T[:, :, None] - queries.T[:, None, :]
-        weighted = softmax[None] * away
-        squares = [jnp.sum(weighted[a] * away[b], axis=0) for a in range(d) for b in range(d)]
+        pulled = softmax[None] * away
+        squares = [jnp.sum(pulled[a] * away[b], axis=0) for a in range(d) for b in range(d)]
         parts = [
             jnp.sum(softmax, axis=0)[:, None],
-            jnp.sum(weighted, axis=1).T,
+            jnp.sum(pulled, axis=1).T,
             jnp.stack(squares, axis=1),
-            matmul(softmax.T, tile.values),
-            *(matmul(w.T, tile.values) for w in weighted),
+            weighted(softmax, tile.values),
+            *(weighted(w, tile.values) for w in pulled),
         ]
         return jnp.concatenate(parts, axis=1)
 

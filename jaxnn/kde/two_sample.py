@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxnn import checks, linalg
 from jaxnn.kde import scaling
-from jaxnn.kde.averages import Tile, in_units, matmul, softmax_sums
+from jaxnn.kde.averages import Tile, in_units, softmax_sums, weighted
 from jaxnn.kde.bandwidths import BANDWIDTHS
 from jaxnn.kde.kernels import Kernel, in_form
 from jaxnn.kde.model import KDE
@@ -126,7 +126,7 @@ def _statistics(model: KDE, labels: Bool[Array, "N b"], n: int) -> Float[Array, 
     units, _ = in_units(model, model.points)
 
     def share(softmax: Array, tile: Tile, queries: Array) -> Array:
-        mine = matmul(softmax.T, tile.values.astype(dtype))
+        mine = weighted(softmax, tile.values.astype(dtype))
         return jnp.concatenate([mine, jnp.sum(softmax, axis=0)[:, None]], axis=1)
 
     own = jnp.arange(rows)

@@ -9,7 +9,7 @@ from jaxnn import kde
 from jaxnn.kde import averages
 
 RNG = np.random.default_rng(0)
-N, M, D = 300, 20, 2  # more points than one tile holds
+N, M, D = 600, 20, 2  # more points than one tile holds
 X, Q = RNG.normal(size=(N, D)), RNG.normal(size=(M, D))
 V = RNG.normal(size=(N, 3))
 W, F = RNG.uniform(0.5, 1.5, N), RNG.uniform(0.5, 2.0, N)
