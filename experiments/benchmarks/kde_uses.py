@@ -77,7 +77,7 @@ def shift(n: int, seeds: int) -> None:
     flat = kde.fit(points, bandwidth=h, kernel="epanechnikov")
     smooth = kde.fit(points, bandwidth=h / 2)
     begin = jnp.asarray(starts)
-    ours = kde.modes(flat, begin, merge=1.0)
+    ours = kde.modes(flat, begin, merge=1.0, tol=1e-3)  # scikit-learn's tolerance
     found = np.asarray(ours.at[: int(ours.n_modes)])
     theirs = peer.fit(x).cluster_centers_
     away = np.linalg.norm(found[:, None] - theirs[None], axis=2)
@@ -88,8 +88,8 @@ def shift(n: int, seeds: int) -> None:
     jax.clear_caches()
     rivals = {
         "scikit-learn, flat": lambda: peer.fit(x).cluster_centers_,
-        "jaxnn, flat": lambda: kde.modes(flat, begin, merge=1.0).at,
-        "jaxnn, Gaussian": lambda: kde.modes(smooth, begin).at,
+        "jaxnn, flat": lambda: kde.modes(flat, begin, merge=1.0, tol=1e-3).at,
+        "jaxnn, Gaussian": lambda: kde.modes(smooth, begin, tol=1e-3).at,
     }
     race(title, rivals, rounds=3)
 

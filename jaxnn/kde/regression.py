@@ -133,7 +133,9 @@ def _local_linear(model: KDE, y: Float[Array, "n *k"], x: Float[Array, "m d"]) -
         # By differences: about the origin the moments of a far query would be lost to rounding.
         away = tile.at.T[:, :, None] - queries.T[:, None, :]
         pulled = softmax[None] * away
-        squares = [jnp.sum(pulled[a] * away[b], axis=0) for a in range(d) for b in range(d)]
+        pair = lambda a, b: jnp.sum(pulled[a] * away[b], axis=0)
+        half = {(a, b): pair(a, b) for a in range(d) for b in range(a + 1)}
+        squares = [half[max(a, b), min(a, b)] for a in range(d) for b in range(d)]
         parts = [
             jnp.sum(softmax, axis=0)[:, None],
             jnp.sum(pulled, axis=1).T,
