@@ -58,14 +58,6 @@ def test_a_gradient_equals_that_of_all_pairs():
         np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12)
 
 
-def test_a_kernel_out_of_reach_says_so():
-    model = kde.fit(jnp.asarray(X), bandwidth=1.0, kernel="epanechnikov")
-    units, _ = averages.in_units(model, jnp.array([[0.0, 0.0], [50.0, 0.0]]))
-    got, reached = averages.means(model.kernel, units, jnp.asarray(V), jnp.array([7.0, 8.0, 9.0]))
-    assert reached.tolist() == [True, False]
-    assert got[1].tolist() == [7.0, 8.0, 9.0]
-
-
 def test_memory_is_that_of_tiles():
     """Invariant: the compiled gradient of 20k by 20k holds far less than a matrix of pairs."""
     n = 20_000

@@ -1,6 +1,5 @@
 """Kernel regression against NumPy's least squares, one query at a time."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -63,13 +62,13 @@ def test_a_plane_is_found_exactly_with_a_matrix_and_factors():
 
 
 def test_points_on_a_line_have_no_slope_across_it():
-    """Closed form: y = 2 t along (1, 1), the features equal; a query far away sees one point."""
+    """Closed form: y = 2 t along (1, 0.3); a query far away sees one point."""
     t = jnp.linspace(0.0, 1.0, N)
-    x = jnp.stack([t, t], axis=1)
-    queries = jnp.broadcast_to(jnp.array([[0.5, 0.5]]), (M, D)).at[1].set(1e8)
+    x = jnp.stack([t, 0.3 * t], axis=1)
+    queries = jnp.broadcast_to(jnp.array([[0.5, 0.15]]), (M, D)).at[1].set(1e8)
     line = kde.local_linear(kde.fit(x, bandwidth=0.3), 2 * t, queries)
     assert not bool(jnp.any(line.full_rank))
-    np.testing.assert_allclose(jnp.sum(line.slope[0]), 2.0, rtol=1e-9)
+    np.testing.assert_allclose(line.slope[0] @ jnp.array([1.0, 0.3]), 2.0, rtol=1e-9)
     np.testing.assert_allclose(line.mean[:2], [1.0, 2.0], rtol=1e-9)
 
 
@@ -90,14 +89,6 @@ def test_far_from_all_points_the_nearest_one_answers():
     away = (Q[:, None] + 1e4 - X[None]) / H
     nearest = np.argmin(np.sum(away**2, axis=2), axis=1)
     np.testing.assert_allclose(got.mean, Y[nearest], rtol=1e-12)
-
-
-def test_the_slope_is_differentiable():
-    """Invariant: a local line of a plane has the plane's gradient by the query."""
-    plane = jnp.asarray(X @ np.array([2.0, -1.0]))
-    f = lambda q: kde.local_linear(model("gaussian"), plane, q[None]).mean[0]
-    gradient = jax.grad(f)(jnp.array([0.3, 0.2]))
-    np.testing.assert_allclose(gradient, [2.0, -1.0], rtol=1e-9)
 
 
 def test_bad_input(unchecked_types):
