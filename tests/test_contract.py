@@ -189,6 +189,15 @@ ROWS = {
                               (X[:, :1],), (0,)),
     "kde.cross_validate": Row(lambda x, h, w: kde.cross_validate(x, h, folds=3, sample_weight=w)
                               .scores, (X, W[:2], W), (0, 1, 2)),
+    "kde.debias": Row(lambda m, h: kde.debias(m, h).points, (DENSITY, 0.8), (0, 1)),
+    "kde.laplace_corrected": Row(kde.laplace_corrected, (DENSITY, X), (0, 1)),
+    "kde.fit bounded": Row(lambda x, a: kde.bounded.fit(x, lower=a, edges="log", bandwidth=0.5).model,
+                           (X, -5.0), (0, 1)),
+    "kde.log_prob bounded": Row(lambda x, h, q: kde.bounded.log_prob(kde.bounded.fit(
+        x, lower=-4.0, upper=jnp.array([3.0, jnp.inf], x.dtype), edges=("periodic", "reflect"),
+        bandwidth=h), q), (X, 0.7, X[:5]), (0, 1, 2)),
+    "kde.sample bounded": Row(lambda x, a: kde.bounded.sample(KEY, kde.bounded.fit(
+        x, lower=a, bandwidth=0.5), 5), (X, -4.0)),
     "kde.improved_sheather_jones": Row(lambda x: quiet(kde.improved_sheather_jones, x)
                                        .bandwidth, (X[:, :1],)),
     "kde.least_squares": Row(lambda x: quiet(kde.least_squares, x).bandwidth, (X[:, :1],)),

@@ -7,6 +7,7 @@ The rest is what people do with a density: probabilities, marginals and conditio
 modes, regions, classes and tests.
 """
 
+from jaxnn.kde import bounded
 from jaxnn.kde.adaptive import adaptive
 from jaxnn.kde.bandwidths import BANDWIDTHS, normal_reference, scott, silverman
 from jaxnn.kde.botev import improved_sheather_jones
@@ -21,6 +22,7 @@ from jaxnn.kde.classify import (
 )
 from jaxnn.kde.conditional import Conditional, condition, conditional_log_prob, marginal
 from jaxnn.kde.cross_validation import CrossValidation, cross_validate, least_squares, likelihood
+from jaxnn.kde.debias import debias, laplace_corrected
 from jaxnn.kde.grid import on_grid
 from jaxnn.kde.kernels import KERNELS, Kernel, student_t
 from jaxnn.kde.leave_one_out import leave_one_out
@@ -54,6 +56,7 @@ __all__ = [
     "TwoSample",
     "adaptive",
     "as_mixture",
+    "bounded",
     "box",
     "cdf",
     "characteristic",
@@ -63,10 +66,12 @@ __all__ = [
     "condition",
     "conditional_log_prob",
     "cross_validate",
+    "debias",
     "density_level",
     "fit",
     "improved_sheather_jones",
     "in_region",
+    "laplace_corrected",
     "least_squares",
     "leave_one_out",
     "likelihood",
