@@ -79,8 +79,8 @@ def report(config: Any, found: dict[str, Any], widths: Any, scene: dict[str, Any
          "power of N", "95% from", "to"],
         rows,
         f"Integrated squared error with {most:,} samples, {config.seeds} data sets each; "
-        "ratios are         "geometric means, paired. A power of -0.8 is the best of a plain density in one dimension, "
-        "-0.89 that of a fourth-order one; -0.67 and -0.8 in two.",
+        "ratios are geometric means, paired. A power of -0.8 is the best of a plain density in "
+        "one dimension, -0.89 that of a fourth-order one; -0.67 and -0.8 in two.",
     )  # fmt: skip
     sections = [
         Section(
