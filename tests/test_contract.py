@@ -191,7 +191,8 @@ ROWS = {
                               .scores, (X, W[:2], W), (0, 1, 2)),
     "kde.debias": Row(lambda m, h: kde.debias(m, h).points, (DENSITY, 0.8), (0, 1)),
     "kde.laplace_corrected": Row(kde.laplace_corrected, (DENSITY, X), (0, 1)),
-    "kde.fit bounded": Row(lambda x, a: kde.bounded.fit(x, lower=a, edges="log", bandwidth=0.5).model,
+    "kde.fit bounded": Row(lambda x, a: kde.bounded.fit(x, lower=a, edges="log",
+                                                        bandwidth=0.5).model,
                            (X, -5.0), (0, 1)),
     "kde.log_prob bounded": Row(lambda x, h, q: kde.bounded.log_prob(kde.bounded.fit(
         x, lower=-4.0, upper=jnp.array([3.0, jnp.inf], x.dtype), edges=("periodic", "reflect"),

@@ -1,6 +1,7 @@
 """How fast are a thousand densities in one call, and an exact score-debiased density?"""
 
 import argparse
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +43,11 @@ def debiased_torch(x: torch.Tensor, y: torch.Tensor, h: float, rows: int = 1000)
     return torch.cat(sums) - np.log(n) - d / 2 * np.log(2 * np.pi * h * h)
 
 
+def debiased_jaxnn(model: kde.KDE, queries: jax.Array) -> jax.Array:
+    """Returns the score-debiased log density of the queries."""
+    return kde.log_prob(kde.debias(model), queries)
+
+
 def debiased(n: int, d: int) -> None:
     """Races the score-debiased log density of n queries under n points."""
     x, y = np.random.default_rng(0).normal(size=(2, n, d))
@@ -51,7 +57,7 @@ def debiased(n: int, d: int) -> None:
         tensors = [torch.tensor(a, dtype=getattr(torch, dtype)) for a in (x, y)]
         model, queries = kde.fit(jnp.asarray(x, dtype), bandwidth=h), jnp.asarray(y, dtype)
         rivals[f"torch, {dtype}"] = lambda tensors=tensors: debiased_torch(*tensors, h)
-        rivals[f"jaxnn, {dtype}"] = lambda m=model, q=queries: kde.log_prob(kde.debias(m), q)
+        rivals[f"jaxnn, {dtype}"] = functools.partial(debiased_jaxnn, model, queries)
         found[dtype] = [np.asarray(rivals[f"{who}, {dtype}"]()) for who in ("torch", "jaxnn")]
     gaps = [np.abs(a - b).max() for a, b in found.values()]
     jax.clear_caches()
