@@ -46,7 +46,7 @@ STRUCTURED = {  # one of each class, with some arrays for all components and som
 }
 MOMENTS = gmm.e_step(MIX, X, W)
 PRIOR = gmm.Prior(1.5, X[0], 0.3, 7.0, np.array([[1.2, 0.0], [0.4, 0.8]]))
-LINE = gmm.marginal(MIX, [0])
+AXIS = gmm.marginal(MIX, [0])
 NATS = gmm.negative_log_likelihood("full")
 BALLS = mixture("spherical")
 DEAD = MIX._replace(log_weights=jnp.log(jnp.array([0.6, 0.0, 0.4])))  # derivatives stay finite
@@ -70,8 +70,8 @@ MACHINES = {
 BIT, REAL = MACHINES["bernoulli"], MACHINES["gaussian"]
 STACK = (BIT, rbm.Bernoulli(rng.normal(size=(K, 4)), rng.normal(size=K), rng.normal(size=4)))
 GAPS = np.where(np.random.default_rng(1).uniform(size=(N, D)) < 0.3, np.nan, X)
-PRIOR = gmm.bayes_prior(X, K, concentration=0.5)
-BELIEF = gmm.fit_bayes(MIX, X, prior=PRIOR, max_steps=1).posterior
+BAYES_PRIOR = gmm.bayes_prior(X, K, concentration=0.5)
+BELIEF = gmm.fit_bayes(MIX, X, prior=BAYES_PRIOR, max_steps=1).posterior
 
 
 class Row(NamedTuple):
@@ -144,8 +144,8 @@ ROWS = {
     "gmm.regress": Row(lambda m, v: gmm.regress(m, (1,), v), (DEAD, X[:2, :1]), (0, 1)),
     "gmm.mean": Row(gmm.mean, (DEAD,), (0,)),
     "gmm.covariance": Row(gmm.covariance, (DEAD,), (0,)),
-    "gmm.cdf": Row(gmm.cdf, (LINE, X[:, :1]), (0, 1)),
-    "gmm.quantile": Row(gmm.quantile, (LINE, W / 2), (0, 1)),
+    "gmm.cdf": Row(gmm.cdf, (AXIS, X[:, :1]), (0, 1)),
+    "gmm.quantile": Row(gmm.quantile, (AXIS, W / 2), (0, 1)),
     "gmm.entropy_bounds": Row(gmm.entropy_bounds, (DEAD,), (0,)),
     "gmm.kl": Row(lambda p, q: gmm.kl(KEY, p, q, 5).value, (MIX, DEAD), (1,)),
     "gmm.modes": Row(lambda m: gmm.modes(m)[:2], (DEAD,), (0,)),
@@ -175,8 +175,8 @@ ROWS = {
     "gmm.bayes_prior": Row(lambda x, w, c: gmm.bayes_prior(x, K, concentration=c, sample_weight=w),
                            (X, W, 0.5), (0, 1, 2)),
     "gmm.fit_bayes": Row(lambda p, x, w, q: gmm.fit_bayes(p, x, sample_weight=w, prior=q,
-                                                          max_steps=2), (BELIEF, X, W, PRIOR)),
-    "gmm.bayes_step": Row(gmm.bayes_step, (MIX, MOMENTS, PRIOR), (0, 1, 2)),
+                                                          max_steps=2), (BELIEF, X, W, BAYES_PRIOR)),
+    "gmm.bayes_step": Row(gmm.bayes_step, (MIX, MOMENTS, BAYES_PRIOR), (0, 1, 2)),
     "gmm.surrogate": Row(gmm.surrogate, (BELIEF,), (0,)),
     "gmm.expected_mixture": Row(gmm.expected_mixture, (BELIEF,), (0,)),
     "gmm.predictive_log_prob": Row(gmm.predictive_log_prob, (BELIEF, X), (0, 1)),
@@ -326,7 +326,6 @@ NO_ROW = {
     "gmm.select": "chooses on the host: the shape of its result depends on values",
     "gmm.fit_many": "a driver on the host around many gmm.fit",
     "gmm.factors": "names a family, on the host",
-    "kde.student_t": "returns a kernel, which holds no arrays",
     "train.optimizer": "returns an optax transformation",
     "train.segment": "the compiled inside of train.fit",
     "sweep.grid": "makes the members, on the host",

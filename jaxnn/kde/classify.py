@@ -226,7 +226,7 @@ def log_density_ratio(above: KDE, below: KDE, x: Data) -> Float[Array, " m"]:
     >>> import jax.numpy as jnp
     >>> from jaxnn import kde
     >>> p, q = (kde.fit(jnp.array([[at]]), bandwidth=1.0) for at in (1.0, 0.0))
-    >>> log_density_ratio(p, q, jnp.array([[1.0], [0.5]])).tolist()
+    >>> [round(float(r), 4) for r in log_density_ratio(p, q, jnp.array([[1.0], [0.5]]))]
     [0.5, 0.0]
     """
     where = "kde.log_density_ratio"

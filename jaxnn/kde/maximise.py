@@ -69,7 +69,7 @@ def maximise_leave_one_out(
         TypeError: for arguments that do not hold floating-point numbers.
 
     >>> import jax
-    >>> x = jax.random.normal(jax.random.key(0), (50, 2)) * jax.numpy.array([1.0, 100.0])
+    >>> x = jax.random.normal(jax.random.key(0), (50, 2)) * jax.numpy.array([[1.0, 100.0]])
     >>> found = maximise_leave_one_out(x)
     >>> bool(found.converged), bool(found.bandwidth[1] > 20 * found.bandwidth[0])
     (True, True)
