@@ -36,7 +36,7 @@ class Config:
     """Densities to estimate."""
     seeds: int = Field(default=20, ge=2)
     """Data sets of each size."""
-    bandwidths: int = Field(default=10, ge=2)
+    bandwidths: int = Field(default=14, ge=2)
     """Bandwidths tried, evenly spaced in the logarithm."""
     grid: int = Field(default=256, ge=16)
     """Places at which errors are taken; twice its square root on a side in two dimensions."""
@@ -109,7 +109,7 @@ def estimates(x: Any, weights: Any, y: Any, widths: Any, *, wall: bool) -> Any:
 
 def run(config: Config, seed: int, progress: Progress) -> Outcome:
     """Scores all methods at all bandwidths on the same data sets of each size."""
-    widths = np.geomspace(0.06, 1.5, config.bandwidths)
+    widths = np.geomspace(0.02, 1.5, config.bandwidths)
     single = lambda a: jnp.asarray(a, jnp.float32)
     found: dict[str, Any] = {name: [] for name in config.truths}
     scene: dict[str, Any] = {}

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 
 from experiments.page import Section, Table
 from experiments.runner import Outcome
@@ -128,6 +129,9 @@ def _errors(outcome: Outcome) -> Figure:
             ax.errorbar(found["samples"], ends[:, 0], bars, color=COLORS[label], label=label,
                         marker=MARKERS[label], markersize=6, linewidth=1.8)  # fmt: skip
         ax.set(xscale="log", yscale="log", title=name)
+        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        ax.yaxis.set_major_formatter(LogFormatterSciNotation(labelOnlyBase=False))
+        ax.yaxis.set_minor_formatter(NullFormatter())
     for ax in axes[len(names) :]:
         ax.set_axis_off()
     with_most = axes[names.index("exponential") if "exponential" in names else 0]

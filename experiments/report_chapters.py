@@ -29,7 +29,7 @@ CHAPTERS = (
         "Learning as the estimation of a density: mixtures of Gaussians fitted by EM, and kernels "
         "put on every sample, which are a mixture too.",
         "生成式学习：用 EM 算法估计混合高斯模型，以及作为其特例的核密度估计。",
-        ("gmm_em_movie", "gmm_applications", "kde_bandwidth", "kde_as_mixture"),
+        ("gmm_em_movie", "gmm_applications", "kde_bandwidth", "kde_debiased", "kde_as_mixture"),
     ),
     Chapter(
         "Backpropagation",

@@ -37,7 +37,9 @@ def test_ci_runs_the_command_of_the_readme():
 def test_every_table_and_module_of_the_map_exists():
     import jaxnn
 
-    for module, text in re.findall(r"^\| `jaxnn\.(\w+)` \| (.*) \|$", README, flags=re.M):
+    module = ""
+    for name, text in re.findall(r"^\| (?:`jaxnn\.(\w+)`)? ?\| (.*) \|$", README, flags=re.M):
+        module = name or module
         __import__(f"jaxnn.{module}")
         for name in re.findall(r"`(\w+)`", text):
             if name != "plot":

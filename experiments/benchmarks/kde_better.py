@@ -2,6 +2,8 @@
 
 import argparse
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -52,11 +54,12 @@ def debiased(n: int, d: int) -> None:
     """Races the score-debiased log density of n queries under n points."""
     x, y = np.random.default_rng(0).normal(size=(2, n, d))
     h = float(n ** (-1 / (d + 8)))
-    rivals, found = {}, {}
+    rivals: dict[str, Callable[[], Any]] = {}
+    found = {}
     for dtype in ("float32", "float64"):
         tensors = [torch.tensor(a, dtype=getattr(torch, dtype)) for a in (x, y)]
         model, queries = kde.fit(jnp.asarray(x, dtype), bandwidth=h), jnp.asarray(y, dtype)
-        rivals[f"torch, {dtype}"] = lambda tensors=tensors: debiased_torch(*tensors, h)
+        rivals[f"torch, {dtype}"] = functools.partial(debiased_torch, *tensors, h)
         rivals[f"jaxnn, {dtype}"] = functools.partial(debiased_jaxnn, model, queries)
         found[dtype] = [np.asarray(rivals[f"{who}, {dtype}"]()) for who in ("torch", "jaxnn")]
     gaps = [np.abs(a - b).max() for a, b in found.values()]
