@@ -111,19 +111,22 @@ def test_the_switch_changes_nothing(monkeypatch):
     mixture, x = small("full")
     weight = jnp.linspace(0.5, 2.5, len(x))
 
-    def everything(mixture, x):
+    def everything(mixture, x, weight):
         log_lik = lambda m: jnp.sum(weight * gmm.log_prob(m, x))
         return moments(mixture, x, weight), gmm.log_joint(mixture, x), jax.grad(log_lik)(mixture)
 
-    safe = jax.jit(lambda m, x: everything(m, x))(mixture, x)  # few rows: no other form is built
+    # Few rows: no other form is built.
+    safe = jax.jit(lambda *given: everything(*given))(mixture, x, weight)
     np.testing.assert_allclose(safe[0].counts.sum(), weight.sum(), rtol=1e-12)
     monkeypatch.setattr(forms, "SMALL", 0)
     monkeypatch.setattr(forms, "tile_rows", lambda n, width: 16)
-    jax.clear_caches()
-    both = jax.jit(jax.vmap(everything, in_axes=(None, 0)))(mixture, x[None])
-    jax.clear_caches()
+    # One row more, of weight zero: no program from before the patch has that shape.
+    more, none = jnp.r_[x, x[:1]][None], jnp.r_[weight, 0.0]
+    total, joint, slope = jax.jit(jax.vmap(everything, in_axes=(None, 0, None)))(
+        mixture, more, none
+    )
     close = lambda a, b: np.testing.assert_allclose(a[0], b, rtol=1e-9, atol=1e-9)
-    jax.tree.map(close, both, safe)
+    jax.tree.map(close, (total, joint[:, :-1], slope), safe)
 
 
 def form_taken(mixture: gmm.GMM, n: int) -> int:

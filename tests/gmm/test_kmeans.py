@@ -69,8 +69,8 @@ def test_tiles_change_nothing(monkeypatch):
 
     whole = jax.jit(run)(X, W)
     monkeypatch.setitem(linalg.TILE, "cpu", 1)
-    jax.clear_caches()
-    for a, b in zip(jax.jit(run)(X, W), whole, strict=True):
+    # Jitted anew, so that the patch is seen.
+    for a, b in zip(jax.jit(lambda x, w: run(x, w))(X, W), whole, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
 
 
