@@ -1,5 +1,7 @@
 """Variational Bayes against scikit-learn from the same posterior, and against closed forms."""
 
+from functools import cache, partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +24,12 @@ CASES = {
     "diag": ("diag", "dirichlet"),
     "spherical": ("spherical", "dirichlet process"),
 }
-PRIORS = {c: gmm.bayes_prior(X, K, family=f, weights=w, ridge=0.0) for c, (f, w) in CASES.items()}
+
+
+@cache
+def prior_of(case: str) -> gmm.BayesPrior:
+    family, weights = CASES[case]
+    return gmm.bayes_prior(X, K, family=family, weights=weights, ridge=0.0)
 
 
 def peer(case: str, steps: int) -> BayesianGaussianMixture:
@@ -52,7 +59,9 @@ def belief(case: str, oracle: BayesianGaussianMixture) -> gmm.BayesGMM:
     )  # fmt: skip
 
 
-STARTS = {case: belief(case, peer(case, 0)) for case in CASES}
+@cache
+def start_of(case: str) -> gmm.BayesGMM:
+    return belief(case, peer(case, 0))
 
 
 @pytest.fixture(params=CASES)
@@ -61,13 +70,13 @@ def case(request):
 
 
 def fit(case: str, steps: int) -> gmm.BayesFit:
-    return gmm.fit_bayes(STARTS[case], X, prior=PRIORS[case], tol=0.0, max_steps=steps)
+    return gmm.fit_bayes(start_of(case), X, prior=prior_of(case), tol=0.0, max_steps=steps)
 
 
 def constant(case: str) -> float:
     """What scikit-learn leaves out of its bound: the prior's normalisers and 2π."""
     family, _ = CASES[case]
-    prior = PRIORS[case]
+    prior = prior_of(case)
     spread = np.asarray(prior.covariance)
     if family in ("diag", "spherical"):
         spread = np.diag(np.broadcast_to(spread, D))
@@ -95,9 +104,10 @@ def test_equals_scikit_learn_step_by_step(case, steps):
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-8),
         ours.posterior, belief(case, oracle),
     )  # fmt: skip
-    np.testing.assert_allclose(
-        gmm.posterior(gmm.surrogate(ours.posterior), X), oracle.predict_proba(X), atol=1e-8
-    )
+    if case in ("full process", "diag"):  # one of each belief about the weights
+        np.testing.assert_allclose(
+            gmm.posterior(gmm.surrogate(ours.posterior), X), oracle.predict_proba(X), atol=1e-8
+        )
     mixture = gmm.expected_mixture(ours.posterior)
     np.testing.assert_allclose(np.exp(mixture.log_weights), oracle.weights_, atol=1e-8)
     bound = float(ours.lower_bound) * N - constant(case)
@@ -120,11 +130,11 @@ def test_never_lowers_the_bound(case):
     """Coordinate ascent's own theorem, from a start far from any cluster, rows weighted."""
     rng = np.random.default_rng(0)
     weight = rng.uniform(0, 3, N)
-    start = STARTS[case]._replace(means=jnp.asarray(rng.normal(size=(K, D)) * 3))
+    start = start_of(case)._replace(means=jnp.asarray(rng.normal(size=(K, D)) * 3))
     bounds = []
     for steps in range(12):
         end = gmm.fit_bayes(
-            start, X, prior=PRIORS[case], sample_weight=weight, tol=0.0, max_steps=steps
+            start, X, prior=prior_of(case), sample_weight=weight, tol=0.0, max_steps=steps
         )
         bounds.append(float(end.lower_bound))
     assert np.all(np.diff(bounds) >= -1e-12)
@@ -132,10 +142,6 @@ def test_never_lowers_the_bound(case):
 
 
 ONE = np.random.default_rng(1).normal(size=(7, 3)) @ np.array([[2.0, 1, 0], [0, 1, 3], [0, 0, 1]])
-ONE_PRIOR = gmm.bayes_prior(
-    ONE, 1, weights="dirichlet", mean=np.array([0.3, -1, 0]), mean_precision=0.5, dof=4.5,
-    covariance=np.diag([1.0, 2, 3]) + 0.5,
-)  # fmt: skip
 
 
 def student(mean, precision, dof, inverse_scale):
@@ -146,17 +152,21 @@ def student(mean, precision, dof, inverse_scale):
 
 def test_one_component_has_the_exact_evidence():
     """Oracle: the evidence as a product of predictives, row after row (conjugate, so exact)."""
-    m, b, v, c = (np.asarray(a, float) for a in ONE_PRIOR[1:])
+    prior = gmm.bayes_prior(
+        ONE, 1, weights="dirichlet", mean=np.array([0.3, -1, 0]), mean_precision=0.5, dof=4.5,
+        covariance=np.diag([1.0, 2, 3]) + 0.5,
+    )  # fmt: skip
+    m, b, v, c = (np.asarray(a, float) for a in prior[1:])
     evidence = 0.0
     for row in ONE:
         evidence += student(m, b, v, c).logpdf(row)
         c = c + b / (b + 1) * np.outer(row - m, row - m)
         m, b, v = (b * m + row) / (b + 1), b + 1, v + 1
     start = gmm.BayesGMM(
-        ONE_PRIOR.weights, ONE_PRIOR.mean[None], jnp.ones(1), ONE_PRIOR.dof[None],
+        prior.weights, prior.mean[None], jnp.ones(1), prior.dof[None],
         gmm.Full(jnp.eye(3)[None]),
     )  # fmt: skip
-    end = gmm.fit_bayes(start, ONE, prior=ONE_PRIOR)
+    end = gmm.fit_bayes(start, ONE, prior=prior)
     np.testing.assert_allclose(end.lower_bound * len(ONE), evidence, rtol=1e-12)
     assert end.converged
     new = ONE + 0.7
@@ -168,7 +178,7 @@ def test_one_component_has_the_exact_evidence():
 def test_weights_are_repetitions():
     """Oracle: numpy.repeat, in the prior and in the fit; a weight of zero is an absent row."""
     w = np.random.default_rng(0).permutation(np.r_[np.zeros(75, int), np.full(75, 2)])
-    start, many = STARTS["full process"], np.repeat(X, w, axis=0)
+    start, many = start_of("full process"), np.repeat(X, w, axis=0)
     weighted = gmm.fit_bayes(start, X, sample_weight=w.astype(float), tol=0.0, max_steps=8)
     repeated = gmm.fit_bayes(start, many, tol=0.0, max_steps=8)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8), weighted, repeated)
@@ -179,8 +189,8 @@ def test_a_step_by_hand_is_the_fits():
 
     Oracle: `fit_bayes` itself, which takes the data at once.
     """
-    start = gmm.expected_mixture(STARTS["full process"])
-    prior = PRIORS["full process"]
+    start = gmm.expected_mixture(start_of("full process"))
+    prior = prior_of("full process")
     total = jax.tree.map(jnp.add, gmm.e_step(start, X[:75]), gmm.e_step(start, X[75:]))
     by_hand = gmm.bayes_step(start, total, prior)
     none = gmm.fit_bayes(start, X, prior=prior, max_steps=0)
@@ -251,26 +261,28 @@ def test_hard_data_gives_a_finite_fit(case):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(end))
 
 
-FULL, PRIOR = STARTS["full process"], PRIORS["full process"]
+FULL, PRIOR = (partial(function, "full process") for function in (start_of, prior_of))
 BAD = {
     "start": (lambda: gmm.fit_bayes(None, X), TypeError, "start must be a GMM or a BayesGMM"),
-    "width": (lambda: gmm.fit_bayes(FULL, X[:, :1]), ValueError, r"\(any, 4\), got \(150, 1\)"),
-    "NaN": (lambda: gmm.fit_bayes(FULL, X * np.nan), ValueError, "x must be finite"),
-    "C8 tol": (lambda: gmm.fit_bayes(FULL, X, tol=-1.0), ValueError, "tol must be"),
-    "C9 steps": (lambda: gmm.fit_bayes(FULL, X, max_steps=-1), ValueError, "max_steps"),
-    "C20 weight": (lambda: gmm.fit_bayes(FULL, X, sample_weight=-np.ones(N)), ValueError,
+    "width": (lambda: gmm.fit_bayes(FULL(), X[:, :1]), ValueError, r"\(any, 4\), got \(150, 1\)"),
+    "NaN": (lambda: gmm.fit_bayes(FULL(), X * np.nan), ValueError, "x must be finite"),
+    "C8 tol": (lambda: gmm.fit_bayes(FULL(), X, tol=-1.0), ValueError, "tol must be"),
+    "C9 steps": (lambda: gmm.fit_bayes(FULL(), X, max_steps=-1), ValueError, "max_steps"),
+    "C20 weight": (lambda: gmm.fit_bayes(FULL(), X, sample_weight=-np.ones(N)), ValueError,
                    "sample_weight must not be negative"),
-    "prior": (lambda: gmm.fit_bayes(FULL, X, prior=3), TypeError, "prior must be a BayesPrior"),
-    "prior width": (lambda: gmm.fit_bayes(FULL, X, prior=PRIOR._replace(mean=np.ones(3))),
+    "prior": (lambda: gmm.fit_bayes(FULL(), X, prior=3), TypeError, "prior must be a BayesPrior"),
+    "prior width": (lambda: gmm.fit_bayes(FULL(), X, prior=PRIOR()._replace(mean=np.ones(3))),
                     ValueError, r"prior.mean must have shape \(4,\)"),
-    "prior k": (lambda: gmm.fit_bayes(FULL, X, prior=gmm.bayes_prior(X, 3)), ValueError,
+    "prior k": (lambda: gmm.fit_bayes(FULL(), X, prior=gmm.bayes_prior(X, 3)), ValueError,
                 r"prior.weights must have shape \(5,\)"),
-    "prior dof": (lambda: gmm.fit_bayes(FULL, X, prior=PRIOR._replace(dof=jnp.array(3.0))),
+    "prior dof": (lambda: gmm.fit_bayes(FULL(), X, prior=PRIOR()._replace(dof=jnp.array(3.0))),
                   ValueError, "prior.dof - d"),
-    "kind": (lambda: gmm.fit_bayes(STARTS["diag"], X, prior=PRIOR), TypeError,
+    "kind": (lambda: gmm.fit_bayes(start_of("diag"), X, prior=PRIOR()), TypeError,
              "prior.weights must be a Dirichlet, got StickBreaking"),
-    "leaf": (lambda: gmm.fit_bayes(FULL._replace(dof=jnp.ones(2)), X), ValueError, "dof must have"),
-    "moments": (lambda: gmm.bayes_step(gmm.surrogate(FULL), None, PRIOR), TypeError, "total must"),
+    "leaf": (lambda: gmm.fit_bayes(FULL()._replace(dof=jnp.ones(2)), X), ValueError,
+             "dof must have"),
+    "moments": (lambda: gmm.bayes_step(gmm.surrogate(FULL()), None, PRIOR()), TypeError,
+                "total must"),
 }  # fmt: skip
 
 

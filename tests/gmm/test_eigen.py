@@ -171,7 +171,7 @@ def test_hard_data_gives_finite_fits(family):
         start = gmm.GMM(jnp.log(jnp.ones(2, x.dtype) / 2), x[jnp.array([0, 80])], cov)
         return gmm.fit(start, x, max_steps=50)
 
-    fits = jax.vmap(learn)(x)
+    fits = jax.jit(jax.vmap(learn))(x)
     for i, case in enumerate(HARD):
         mixture = jax.tree.map(lambda a, i=i: a[i], fits.mixture)
         leaves = [mixture.means, *jax.tree.leaves(mixture.cov), fits.log_lik[i]]

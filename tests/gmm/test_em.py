@@ -1,5 +1,7 @@
 """EM against scikit-learn's from the same start, and against what must hold."""
 
+from functools import cache, partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +16,11 @@ X = load_iris().data
 K = 3
 FAMILIES = ("full", "tied", "diag", "spherical")  # `test_families` has the others
 KEY = jax.random.key(1)
-STARTS = {family: gmm.init(KEY, X, K, family=family) for family in FAMILIES}
+
+
+@cache
+def start_of(family: str) -> gmm.GMM:
+    return gmm.init(KEY, X, K, family=family)
 
 
 @pytest.fixture(params=FAMILIES)
@@ -33,7 +39,7 @@ def native(family: str, cov: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("steps", [1, 7])
 def test_equals_scikit_learn_step_by_step(family, steps):
     """Oracle: GaussianMixture from the same start, no ridge, after the same number of steps."""
-    start = STARTS[family]
+    start = start_of(family)
     dense = np.asarray(start.cov.covariances(start.means))
     oracle = GaussianMixture(
         K, covariance_type=family, reg_covar=0, tol=0, max_iter=steps,
@@ -62,7 +68,7 @@ def test_iris_reaches_the_known_maximum():
 
 def test_never_lowers_the_likelihood(family):
     """EM's own theorem, without ridge, from a start far from any cluster."""
-    mixture = gmm.init(KEY, X, 4, family=family, start="random points")
+    mixture = start_of(family)._replace(means=jnp.asarray(X[:K] + 2))
     previous = -np.inf
     for _ in range(25):
         moments = gmm.e_step(mixture, X)
@@ -74,22 +80,22 @@ def test_never_lowers_the_likelihood(family):
 def test_log_likelihood_is_that_of_the_returned_mixture(family):
     """Oracle: log_prob; the start itself if no step is allowed."""
     for steps in (0, 1, 5):
-        fit = gmm.fit(STARTS[family], X, max_steps=steps, tol=0.0)
+        fit = gmm.fit(start_of(family), X, max_steps=steps, tol=0.0)
         np.testing.assert_allclose(fit.log_lik, gmm.log_prob(fit.mixture, X).mean(), rtol=1e-12)
         assert fit.steps == steps
         assert not fit.converged
 
 
 def test_gain_is_the_last_step(family):
-    longer, shorter = (gmm.fit(STARTS[family], X, tol=0.0, max_steps=s) for s in (6, 5))
+    longer, shorter = (gmm.fit(start_of(family), X, tol=0.0, max_steps=s) for s in (6, 5))
     np.testing.assert_allclose(longer.gain, longer.log_lik - shorter.log_lik, atol=1e-12)
 
 
 def test_weights_are_repetitions(family):
     """Oracle: numpy.repeat; a weight of zero is an absent row."""
-    w = np.random.default_rng(0).integers(0, 4, len(X))
-    weighted = gmm.fit(STARTS[family], X, sample_weight=w.astype(float), tol=0.0, max_steps=8)
-    repeated = gmm.fit(STARTS[family], np.repeat(X, w, axis=0), tol=0.0, max_steps=8)
+    w = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], 50))
+    weighted = gmm.fit(start_of(family), X, sample_weight=w.astype(float), tol=0.0, max_steps=8)
+    repeated = gmm.fit(start_of(family), np.repeat(X, w, axis=0), tol=0.0, max_steps=8)
     np.testing.assert_allclose(weighted.log_lik, repeated.log_lik, rtol=1e-10)
     np.testing.assert_allclose(weighted.mixture.means, repeated.mixture.means, rtol=1e-8)
 
@@ -99,7 +105,7 @@ def test_units_and_offsets_change_nothing(family):
     """Columns times 1e-6 and 1e6, shifted by 1e6 deviations: the same fit (float64)."""
     scale, offset = np.array([1e-6, 1.0, 1e6, 1.0]), np.array([0.0, 1e6, 0.0, -1e6])
     z = (X + offset) * scale
-    plain = gmm.fit(gmm.init(KEY, X, K, family=family), X, tol=0.0, max_steps=10)
+    plain = gmm.fit(start_of(family), X, tol=0.0, max_steps=10)
     moved = gmm.fit(gmm.init(KEY, z, K, family=family), z, tol=0.0, max_steps=10)
     means = np.asarray(moved.mixture.means) / scale - offset
     np.testing.assert_allclose(means, plain.mixture.means, atol=1e-6)
@@ -111,7 +117,7 @@ def test_float32_holds_its_fit_in_any_units_and_offsets(family):
     scale, offset = np.array([1e-6, 1.0, 1e6, 1.0]), np.array([0.0, 1e4, 0.0, -1e4])
     scale = np.full(4, 1e6) if family == "spherical" else scale
     x = ((X + offset) * scale).astype(np.float32)
-    start = STARTS[family]
+    start = start_of(family)
     by = {"full": scale[None, :, None], "tied": scale[:, None], "diag": scale[None],
           "spherical": scale[:3]}[family]  # fmt: skip
     moved = gmm.GMM(
@@ -128,18 +134,17 @@ def test_float32_holds_its_fit_in_any_units_and_offsets(family):
     assert np.abs(error / scale).max() < 5e-3
 
 
-# All of one shape, so that one compilation serves them.
+# All of the shape of the other tests, so that one compilation serves them.
 HARD = {
-    "D1 identical rows": np.ones((150, 3)),
-    "D2 two points": np.repeat([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]], 75, axis=0),
-    "D4 constant column": np.c_[X[:, :2], np.full(150, 7.0)],
-    "D5 collinear": np.c_[X[:, :2], X[:, 0] - X[:, 1]],
-    "D12 duplicates": np.round(X[:, :3]),
-    "D13 outlier": np.r_[X[:149, :3], [[1e6, -1e6, 1e6]]],
-    "B10 offset": X[:, :3] + 1e4,
-    "B11 small": X[:, :3] * 1e-6,
-    "B12 large": X[:, :3] * 1e12,
-    "D6 d > n": np.random.default_rng(0).normal(size=(12, 30)),
+    "D1 identical rows": np.ones((150, 4)),
+    "D2 two points": np.repeat([np.zeros(4), np.ones(4)], 75, axis=0),
+    "D4 constant column": np.c_[X[:, :3], np.full(150, 7.0)],
+    "D5 collinear": np.c_[X[:, :3], X[:, 0] - X[:, 1]],
+    "D12 duplicates": np.round(X),
+    "D13 outlier": np.r_[X[:149], [[1e6, -1e6, 1e6, -1e6]]],
+    "B10 offset": X + 1e4,
+    "B11 small": X * 1e-6,
+    "B12 large": X * 1e12,
 }
 
 
@@ -147,8 +152,18 @@ HARD = {
 @pytest.mark.parametrize("case", HARD)
 def test_hard_data_gives_a_finite_fit(case, dtype, family):
     """Never NaN, never a hang: a finite mixture whose weights sum to 1."""
-    x = HARD[case].astype(dtype)
-    fit = gmm.fit(gmm.init(KEY, x, 2, family=family), x)
+    finite_fit(HARD[case].astype(dtype), family)
+
+
+@pytest.mark.parametrize(("family", "dtype"), [("full", np.float32), ("tied", np.float64)])
+def test_more_features_than_rows_give_a_finite_fit(family, dtype):
+    """D6; the other families never see a matrix of features by features."""
+    finite_fit(np.random.default_rng(0).normal(size=(12, 30)).astype(dtype), family)
+
+
+def finite_fit(x: np.ndarray, family: str) -> None:
+    dtype = x.dtype
+    fit = gmm.fit(gmm.init(KEY, x, K, family=family), x)
     used = [np.exp(fit.mixture.log_weights), fit.mixture.means, *fit.mixture.cov, fit.log_lik]
     assert all(np.isfinite(a).all() and a.dtype == dtype for a in used)
     np.testing.assert_allclose(used[0].sum(), 1, rtol=1e-5)
@@ -156,7 +171,7 @@ def test_hard_data_gives_a_finite_fit(case, dtype, family):
 
 def test_a_dead_component_stays_where_it_was(family):
     """D9: no rows, so weight 0; not mean 0 and a ridge for a covariance, as elsewhere."""
-    start = STARTS[family]
+    start = start_of(family)
     lost = start._replace(means=start.means.at[2].set(1e4))
     fit = gmm.fit(lost, X, max_steps=5, tol=0.0)
     np.testing.assert_array_equal(fit.mixture.means[2], 1e4)
@@ -167,33 +182,33 @@ def test_a_dead_component_stays_where_it_was(family):
 
 def test_ridge_is_a_share_of_the_variance():
     """Oracle: one component, where Σ = covariance + ridge·diag(variance) in closed form."""
-    fit = gmm.fit(gmm.init(KEY, X, 1), X, ridge=0.1, max_steps=1, tol=0.0)
+    start = gmm.init(KEY, X, 1)
+    fit = gmm.fit(start, X, ridge=0.1, max_steps=1, tol=0.0)
     cov = np.cov(X.T, bias=True)
     np.testing.assert_allclose(
         fit.mixture.cov.covariances(fit.mixture.means)[0], cov + 0.1 * np.diag(np.diag(cov)),
         rtol=1e-10,
     )  # fmt: skip
     given = np.array([0.5, 0.0, 1.0, 2.0])
-    both = gmm.fit(gmm.init(KEY, X, 1), X, ridge=0.1, ridge_absolute=given, max_steps=1, tol=0.0)
+    both = gmm.fit(start, X, ridge=0.1, ridge_absolute=given, max_steps=1, tol=0.0)
     np.testing.assert_allclose(
         both.mixture.cov.covariances(both.mixture.means)[0],
         cov + 0.1 * np.diag(np.diag(cov)) + np.diag(given), rtol=1e-10,
     )  # fmt: skip
-    start = gmm.init(KEY, X, 1)
     absolute = gmm.m_step(start, gmm.e_step(start, X), ridge=0.5)
     np.testing.assert_allclose(
         absolute.cov.covariances(absolute.means)[0], cov + 0.5 * np.eye(4), rtol=1e-10
     )
 
 
-def test_batches_of_fits_equal_the_separate_ones(family):
-    """vmap over starts, tolerances and weights; oracle: one fit at a time."""
-    keys = jax.random.split(KEY, 3)
-    tols = jnp.array([1e-2, 1e-4, 1e-3])
-    one = lambda key, tol: gmm.fit(gmm.init(key, X, K, family=family), X, tol=tol)
-    batch = jax.vmap(one)(keys, tols)
+def test_batches_of_fits_equal_the_separate_ones():
+    """vmap over starts and tolerances; oracle: one fit at a time.  `test_batch` has weights."""
+    starts = [gmm.init(key, X, K) for key in jax.random.split(KEY, 3)]
+    tols = np.array([1e-2, 1e-4, 1e-3])
+    stack = jax.tree.map(lambda *leaves: np.stack(leaves), *starts)
+    batch = jax.jit(jax.vmap(lambda start, tol: gmm.fit(start, X, tol=tol)))(stack, tols)
     for i in range(3):
-        alone = one(keys[i], tols[i])
+        alone = gmm.fit(starts[i], X, tol=tols[i])
         assert alone.steps == batch.steps[i]
         assert alone.status == batch.status[i]
         np.testing.assert_allclose(alone.log_lik, batch.log_lik[i], rtol=1e-10)
@@ -213,28 +228,29 @@ def test_memory_does_not_grow_with_rows_times_components():
     assert memory.temp_size_in_bytes < n * k * 4 / 2
 
 
+FULL = partial(start_of, "full")
 BAD = {
     "no mixture": (lambda: gmm.fit(None, X), TypeError, "mixture must be a GMM, got NoneType"),
-    "no moments": (lambda: gmm.m_step(STARTS["full"], None), TypeError, "total must be a Moments"),
-    "ridges": (lambda: gmm.m_step(STARTS["full"], gmm.e_step(STARTS["full"], X), np.ones(5)),
+    "no moments": (lambda: gmm.m_step(FULL(), None), TypeError, "total must be a Moments"),
+    "ridges": (lambda: gmm.m_step(FULL(), gmm.e_step(FULL(), X), np.ones(5)),
                ValueError, r"ridge must have shape \(4,\), got \(5,\)"),
-    "one ridge": (lambda: gmm.fit(STARTS["full"], X, ridge=np.ones(3)), ValueError,
+    "one ridge": (lambda: gmm.fit(FULL(), X, ridge=np.ones(3)), ValueError,
                   r"ridge must have shape \(\), got \(3,\)"),
-    "C9 float": (lambda: gmm.fit(STARTS["full"], X, max_steps=2.5), TypeError, "whole number"),
-    "width": (lambda: gmm.fit(STARTS["full"], X[:, :1]), ValueError, r"\(any, 4\), got \(150, 1\)"),
-    "NaN": (lambda: gmm.fit(STARTS["full"], X * np.nan), ValueError, "x must be finite"),
-    "k > n": (lambda: gmm.fit(STARTS["full"], X[:2]), ValueError, "at least 3 rows"),
-    "C10 ridge": (lambda: gmm.fit(STARTS["full"], X, ridge=-1.0), ValueError, "ridge must be non"),
-    "C10 NaN": (lambda: gmm.fit(STARTS["full"], X, ridge=np.nan), ValueError, "ridge must be"),
-    "C8 tol": (lambda: gmm.fit(STARTS["full"], X, tol=-1.0), ValueError, "tol must be"),
-    "C9 steps": (lambda: gmm.fit(STARTS["full"], X, max_steps=-1), ValueError, "max_steps"),
-    "C20 weight": (lambda: gmm.e_step(STARTS["full"], X, -np.ones(150)), ValueError,
+    "C9 float": (lambda: gmm.fit(FULL(), X, max_steps=2.5), TypeError, "whole number"),
+    "width": (lambda: gmm.fit(FULL(), X[:, :1]), ValueError, r"\(any, 4\), got \(150, 1\)"),
+    "NaN": (lambda: gmm.fit(FULL(), X * np.nan), ValueError, "x must be finite"),
+    "k > n": (lambda: gmm.fit(FULL(), X[:2]), ValueError, "at least 3 rows"),
+    "C10 ridge": (lambda: gmm.fit(FULL(), X, ridge=-1.0), ValueError, "ridge must be non"),
+    "C10 NaN": (lambda: gmm.fit(FULL(), X, ridge=np.nan), ValueError, "ridge must be"),
+    "C8 tol": (lambda: gmm.fit(FULL(), X, tol=-1.0), ValueError, "tol must be"),
+    "C9 steps": (lambda: gmm.fit(FULL(), X, max_steps=-1), ValueError, "max_steps"),
+    "C20 weight": (lambda: gmm.e_step(FULL(), X, -np.ones(150)), ValueError,
                    "sample_weight must not be negative"),
-    "C22 weight": (lambda: gmm.fit(STARTS["full"], X, sample_weight=np.zeros(150)), ValueError,
+    "C22 weight": (lambda: gmm.fit(FULL(), X, sample_weight=np.zeros(150)), ValueError,
                    "zero everywhere"),
-    "C23 weight": (lambda: gmm.fit(STARTS["full"], X, sample_weight=np.ones(3)), ValueError,
+    "C23 weight": (lambda: gmm.fit(FULL(), X, sample_weight=np.ones(3)), ValueError,
                    r"sample_weight must have shape \(150,\)"),
-    "m_step": (lambda: gmm.m_step(STARTS["full"], gmm.e_step(STARTS["full"], X), -1.0), ValueError,
+    "m_step": (lambda: gmm.m_step(FULL(), gmm.e_step(FULL(), X), -1.0), ValueError,
                "ridge"),
 }  # fmt: skip
 
