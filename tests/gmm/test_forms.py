@@ -1,5 +1,7 @@
 """The switch between the fast form and the safe one, and that both are the same function."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,13 +59,18 @@ CASES = {
 }
 
 
+@jax.jit
+def fast_and_trusted(mixture: gmm.GMM, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    joint = fast_form(mixture).joint(x)[1]
+    trusted = forms.trusted(natural_of(mixture), jnp.ones(K, bool))
+    return jax.nn.logsumexp(joint, axis=0), trusted
+
+
 def errors(family: str, case: str) -> tuple[float, float, bool]:
     """Largest error of log_prob and of the fast form alone (nats), and whether it is trusted."""
     mixture, x, oracle = clusters(family, *CASES[case][0])
-    natural = natural_of(mixture)
-    fast = jax.nn.logsumexp(fast_form(mixture).joint(jnp.asarray(x))[1], axis=0)
+    fast, trusted = fast_and_trusted(mixture, x)
     chosen = np.asarray(gmm.log_prob(mixture, x), np.float64)
-    trusted = forms.trusted(natural, jnp.ones(K, bool))
     return np.abs(chosen - oracle).max(), np.abs(fast - oracle).max(), bool(trusted)
 
 
@@ -90,7 +97,7 @@ def small(family: str, tightness: float = 1.0) -> tuple[gmm.GMM, jax.Array]:
     return gmm.from_covariances(*parts, family=family), jnp.asarray(rng.normal(size=(60, 2)))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["full", "diag"])
 def test_gradients_of_both_forms_are_one(family):
     """Oracle: the safe form's, in every parameter and in the data."""
     mixture, x = small(family)
@@ -129,9 +136,14 @@ def test_the_switch_changes_nothing(monkeypatch):
     jax.tree.map(close, (total, joint[:, :-1], slope), safe)
 
 
+@partial(jax.jit, static_argnames="n")
+def width_taken(mixture: gmm.GMM, n: int) -> jax.Array:
+    return forms.choose(*mixture, n, lambda form: jnp.array(form.width))
+
+
 def form_taken(mixture: gmm.GMM, n: int) -> int:
     """The width of the form that runs: statistics and responsibilities, or residuals."""
-    return int(forms.choose(*mixture, n, lambda form: jnp.array(form.width)))
+    return int(width_taken(mixture, n))
 
 
 def test_which_form_is_taken(monkeypatch):
@@ -152,4 +164,4 @@ def test_which_form_is_taken(monkeypatch):
     broken = ordinary._replace(means=ordinary.means * jnp.nan)
     assert form_taken(broken, n) == 6
     monkeypatch.delitem(NATURAL, gmm.Full)
-    assert form_taken(ordinary, n) == 6
+    assert form_taken(ordinary, n + 1) == 6  # a new trace, which sees the patch

@@ -1,5 +1,7 @@
 """EM on the observed parts against brute force over rows, and against EM without gaps."""
 
+from functools import cache, partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,13 +22,16 @@ HOLES = rng.uniform(size=IRIS.shape) < 0.2
 HOLES[4] = True  # a row of nothing
 X = np.where(HOLES, np.nan, IRIS)
 N, D = X.shape
-STARTS = {
-    f: gmm.init(KEY, X, K, family=f, missing=True) for f in ("full", "tied", "diag", "spherical")
-}
+FAMILIES = ("full", "tied", "diag", "spherical")
 WEIGHT = rng.integers(0, 3, N).astype(float)
 
 
-@pytest.fixture(params=STARTS)
+@cache
+def start_of(family: str) -> gmm.GMM:
+    return gmm.init(KEY, X, K, family=family, missing=True)
+
+
+@pytest.fixture(params=FAMILIES)
 def family(request):
     return request.param
 
@@ -77,7 +82,7 @@ def brute_force(family: str, mixture: gmm.GMM, steps: int):
 
 def test_equals_brute_force(family):
     """Oracle: a NumPy loop over rows, three weighted steps, and SciPy's density of each part."""
-    start = STARTS[family]
+    start = start_of(family)
     w, m, c, history = brute_force(family, start, 3)
     fit = gmm.fit(start, X, sample_weight=WEIGHT, ridge=0.0, tol=0.0, max_steps=3, missing=True)
     np.testing.assert_allclose(np.exp(fit.mixture.log_weights), w, rtol=1e-9)
@@ -99,8 +104,8 @@ def test_equals_brute_force(family):
 def test_without_gaps_it_is_plain_em(family):
     """Oracle: gmm.fit and gmm.init of the complete rows."""
     given = {"ridge": 1e-3, "tol": 0.0, "max_steps": 5}
-    plain = gmm.fit(STARTS[family], IRIS, **given)
-    gapless = gmm.fit(STARTS[family], IRIS, missing=True, **given)
+    plain = gmm.fit(start_of(family), IRIS, **given)
+    gapless = gmm.fit(start_of(family), IRIS, missing=True, **given)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), gapless, plain)
     start = gmm.init(KEY, IRIS, K, family=family)
     same = gmm.init(KEY, IRIS, K, family=family, missing=True)
@@ -113,17 +118,19 @@ def test_grouped_rows_equal_the_rows_alone(family, monkeypatch):
     monkeypatch.setattr(gaps, "LEAST", 1)
     monkeypatch.setattr(gaps, "TILE", 8)
     gaps._count.clear_cache()
-    data, weight = gaps.observe("here", jnp.asarray(X), jnp.asarray(WEIGHT), STARTS[family].cov, K)
+    data, weight = gaps.observe(
+        "here", jnp.asarray(X), jnp.asarray(WEIGHT), start_of(family).cov, K
+    )
     gaps._count.clear_cache()
     assert data.groups is not None
     moments = jax.jit(gaps.observed_moments)
-    both = [moments(STARTS[family], d, weight) for d in (data, data._replace(groups=None))]
+    both = [moments(start_of(family), d, weight) for d in (data, data._replace(groups=None))]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), *both)
 
 
 def test_never_lowers_the_observed_likelihood(family):
     """EM's own theorem, with gaps."""
-    start = STARTS[family]._replace(means=STARTS[family].means[::-1] + 1.0)
+    start = start_of(family)._replace(means=start_of(family).means[::-1] + 1.0)
     liks = [
         float(gmm.fit(start, X, ridge=0.0, tol=0.0, max_steps=s, missing=True).log_lik)
         for s in range(12)
@@ -156,20 +163,20 @@ def test_gaps_far_from_zero_and_strongly_tied_in_float32():
 
 
 COLUMN = np.where(np.arange(D) == 2, np.nan, X)
-FULL = STARTS["full"]
+FULL = partial(start_of, "full")
 BAD = {
-    "no opt-in": (lambda: gmm.fit(FULL, X), ValueError, "x must be finite, got nan"),
-    "density": (lambda: gmm.log_prob(FULL, X), ValueError, "x must be finite, got nan"),
-    "infinity": (lambda: gmm.fit(FULL, np.where(HOLES, np.inf, X), missing=True), ValueError,
+    "no opt-in": (lambda: gmm.fit(FULL(), X), ValueError, "x must be finite, got nan"),
+    "density": (lambda: gmm.log_prob(FULL(), X), ValueError, "x must be finite, got nan"),
+    "infinity": (lambda: gmm.fit(FULL(), np.where(HOLES, np.inf, X), missing=True), ValueError,
                  "x must be finite, got inf"),
-    "-infinity": (lambda: gmm.log_prob(FULL, np.where(HOLES, -np.inf, X), missing=True), ValueError,
-                  "x must be finite, got -inf"),
-    "A4 column": (lambda: gmm.fit(FULL, COLUMN, missing=True), ValueError,
+    "-infinity": (lambda: gmm.log_prob(FULL(), np.where(HOLES, -np.inf, X), missing=True),
+                  ValueError, "x must be finite, got -inf"),
+    "A4 column": (lambda: gmm.fit(FULL(), COLUMN, missing=True), ValueError,
                   "observed value in every column, got none in column 2"),
     "A4 start": (lambda: gmm.init(KEY, COLUMN, K, missing=True), ValueError, "none in column 2"),
-    "weight": (lambda: gmm.fit(FULL, X, sample_weight=(HOLES[:, 1] & ~HOLES[:, 0]).astype(float),
+    "weight": (lambda: gmm.fit(FULL(), X, sample_weight=(HOLES[:, 1] & ~HOLES[:, 0]).astype(float),
                                missing=True), ValueError, "none in column 1"),
-    "C20 weight": (lambda: gmm.fit(FULL, X, sample_weight=-WEIGHT, missing=True), ValueError,
+    "C20 weight": (lambda: gmm.fit(FULL(), X, sample_weight=-WEIGHT, missing=True), ValueError,
                    "sample_weight must not be negative"),
 }  # fmt: skip
 

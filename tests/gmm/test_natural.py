@@ -1,5 +1,7 @@
 """The fast form of each family against SciPy's densities and NumPy's sums."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,6 +33,7 @@ def unit_of(name: str) -> np.ndarray:
     return np.full(D, 1e-3) if name == "spherical" else np.array([1e-3, 1.0, 1e3, 1.0])
 
 
+@cache
 def case(name: str):
     """A family, means and rows in awkward units, its dense roots, and its fast form."""
     unit = unit_of(name)

@@ -1,6 +1,6 @@
 """Priors against SciPy's densities, the textbook's posterior modes, and what must hold."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +17,6 @@ N, D, K = 60, 2, 3
 rng = np.random.default_rng(3)
 X = jnp.asarray(rng.normal(size=(N, D)) * [1.0, 3.0] + rng.integers(0, 3, N)[:, None] * 2.0)
 ONES = jnp.ones(N)
-STARTS = {
-    f: gmm.init(jax.random.key(5), X, K, family=f) for f in ("full", "tied", "diag", "spherical")
-}
 ALPHA, KAPPA, NU = np.array([2.0, 1.0, 4.5]), 0.7, 9.0
 M0 = np.array([0.5, -1.0])
 ROOT = np.array([[1.5, 0.0], [-0.4, 0.8]])
@@ -29,6 +26,14 @@ LAMBDA = ROOT @ ROOT.T  # the inverse-Wishart's scale matrix
 ROWS = {"full": NU + D + 2, "tied": (NU + D + 1 + K) / K, "diag": NU + 3,
         "spherical": (NU + D + 2) / D}  # fmt: skip
 SPLIT = {"full": 1, "tied": K, "diag": 1, "spherical": D}
+
+
+log_prior = jax.jit(gmm.log_prior)
+
+
+@cache
+def start_of(family: str) -> gmm.GMM:
+    return gmm.init(jax.random.key(5), X, K, family=family)
 
 
 @pytest.fixture(params=("full", "tied", "diag", "spherical"))
@@ -56,7 +61,7 @@ def climb(mixture, prior, steps=25):
 
 def test_map_step_is_the_textbooks_and_never_lowers_the_log_posterior(family):
     """Oracle: Fraley and Raftery (2007, appendix); Murphy (2012, section 11.4.2.8), in NumPy."""
-    start = STARTS[family]
+    start = start_of(family)
     objective, new = climb(start, jax.tree.map(jnp.asarray, prior(family)))
     assert np.all(np.diff(objective) >= -1e-9)
     assert np.ptp(objective) > 0.1
@@ -94,18 +99,18 @@ def scipy_log_prior(mixture: gmm.GMM) -> float:
 
 
 def test_log_prior_is_scipys_up_to_a_constant():
-    a, b = STARTS["full"], climb(STARTS["full"], jax.tree.map(jnp.asarray, prior()))[1]
-    found = gmm.log_prior(a, prior()) - gmm.log_prior(b, prior())
+    a, b = start_of("full"), climb(start_of("full"), jax.tree.map(jnp.asarray, prior()))[1]
+    found = log_prior(a, prior()) - log_prior(b, prior())
     np.testing.assert_allclose(found, scipy_log_prior(a) - scipy_log_prior(b), rtol=1e-9)
 
 
 @pytest.mark.parametrize("family", ["tied", "spherical"])
 def test_a_flat_prior_is_maximum_likelihood(family):
     """Oracle: the M-step without a prior."""
-    start = STARTS[family]
+    start = start_of(family)
     total = gmm.e_step(start, X)
     flat = gmm.Prior(1.0, M0, 0.0, 0.0, ROOT)
-    np.testing.assert_allclose(gmm.log_prior(start, flat), 0, atol=1e-12)
+    np.testing.assert_allclose(log_prior(start, flat), 0, atol=1e-12)
     for a, b in zip(*map(jax.tree.leaves, (gmm.m_step(start, total, prior=flat),
                                            gmm.m_step(start, total))), strict=True):  # fmt: skip
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
@@ -114,7 +119,7 @@ def test_a_flat_prior_is_maximum_likelihood(family):
 def test_fit_ends_at_a_mode_of_the_posterior():
     """The gradient of the log posterior vanishes there, in every parameter; weights by logits."""
     end = gmm.fit(
-        STARTS["full"], X, prior=prior(), ridge=0.0, tol=0.0, max_steps=3000, accelerate=True
+        start_of("full"), X, prior=prior(), ridge=0.0, tol=0.0, max_steps=3000, accelerate=True
     )
     assert end.status == gmm.Status.STALLED
 
@@ -123,7 +128,7 @@ def test_fit_ends_at_a_mode_of_the_posterior():
         mixture = gmm.GMM(jax.nn.log_softmax(logits), means, gmm.Full(tril))
         return jnp.sum(gmm.log_prob(mixture, X)) + gmm.log_prior(mixture, prior())
 
-    value, gradient = jax.value_and_grad(log_posterior, (0, 1, 2))(
+    value, gradient = jax.jit(jax.value_and_grad(log_posterior, (0, 1, 2)))(
         end.mixture.log_weights, end.mixture.means, end.mixture.cov.scale_tril
     )
     for part in gradient:
@@ -171,7 +176,7 @@ def test_default_prior_prevents_collapse(case):
 
 def test_a_component_without_rows_goes_to_the_mode_of_the_prior():
     """Closed form: mean m, covariance C; its weight is what the Dirichlet gives it."""
-    start = STARTS["full"]
+    start = start_of("full")
     lost = start._replace(means=start.means.at[2].set(1e5))
     total = gmm.e_step(lost, X)
     assert total.counts[2] == 0
@@ -182,8 +187,8 @@ def test_a_component_without_rows_goes_to_the_mode_of_the_prior():
     off = lost._replace(log_weights=jnp.log(jnp.array([0.5, 0.5, 0.0])))
     again = gmm.m_step(off, total, prior=prior())
     assert again.log_weights[2] == -np.inf
-    np.testing.assert_allclose(gmm.log_prior(off, prior()._replace(concentration=1.0)),
-                               gmm.log_prior(jax.tree.map(lambda leaf: leaf[:2], off),
+    np.testing.assert_allclose(log_prior(off, prior()._replace(concentration=1.0)),
+                               log_prior(jax.tree.map(lambda leaf: leaf[:2], off),
                                              prior()._replace(concentration=1.0)))  # fmt: skip
 
 
@@ -217,13 +222,13 @@ def test_weights_repeat_rows_under_a_prior():
     w = rng.permutation(w)
     assert w.sum() == N
     options = {"prior": prior(), "tol": 0.0, "max_steps": 9, "accelerate": True}
-    a = gmm.fit(STARTS["full"], X, sample_weight=w, **options)
-    b = gmm.fit(STARTS["full"], np.repeat(X, w.astype(int), axis=0), **options)
+    a = gmm.fit(start_of("full"), X, sample_weight=w, **options)
+    b = gmm.fit(start_of("full"), np.repeat(X, w.astype(int), axis=0), **options)
     np.testing.assert_allclose(a.objective, b.objective, rtol=1e-10)
     np.testing.assert_allclose(a.mixture.means, b.mixture.means, rtol=1e-7)
 
 
-START, PRIOR = STARTS["full"], prior()
+PRIOR = prior()
 BAD = {
     "no prior": ({"prior": 3}, TypeError, "prior must be a Prior"),
     "mean": ({"prior": PRIOR._replace(mean=M0[:1])}, ValueError, r"mean must have shape \(2,"),
@@ -242,5 +247,5 @@ BAD = {
 def test_bad_prior(case):
     options, error, message = BAD[case]
     with pytest.raises(error, match=message) as caught:
-        gmm.fit(START, X, **options)
+        gmm.fit(start_of("full"), X, **options)
     assert str(caught.value).startswith("gmm.fit: ")

@@ -9,7 +9,7 @@ from sklearn.datasets import load_iris
 from jaxnn import gmm
 from jaxnn.gmm import restarts
 
-X = jnp.asarray(load_iris().data)
+X = load_iris().data
 ONES = jnp.ones(len(X))
 KEY, STARTS, SHORT, TOL = jax.random.key(3), 4, 3, 1e-3
 OPTIONS = {
@@ -19,32 +19,39 @@ OPTIONS = {
     "n_starts": STARTS,
     "short_steps": SHORT,
 }
-BEST = gmm.fit_best(KEY, X, 3, n_continued=2, layout="map", **OPTIONS)
-INITS = [
-    gmm.init(k, X, 3, family="diag", start="random points") for k in jax.random.split(KEY, STARTS)
-]
+
+
+@pytest.fixture(scope="module")
+def found() -> gmm.BestFit:
+    return gmm.fit_best(KEY, X, 3, n_continued=2, layout="map", **OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def inits() -> list[gmm.GMM]:
+    keys = jax.random.split(KEY, STARTS)
+    return [gmm.init(k, X, 3, family="diag", start="random points") for k in keys]
 
 
 def close(a, b) -> None:
     jax.tree.map(lambda u, v: np.testing.assert_allclose(u, v, rtol=1e-8, atol=1e-10), a, b)
 
 
-def test_short_runs_then_the_best_go_on():
+def test_short_runs_then_the_best_go_on(found, inits):
     """Oracle: `fit` of `init` with the keys split from the one given."""
-    short = [gmm.fit(m, X, tol=TOL, max_steps=SHORT) for m in INITS]
-    np.testing.assert_allclose(BEST.short, [f.log_lik for f in short], rtol=1e-9)
-    np.testing.assert_array_equal(BEST.continued, np.argsort(BEST.short)[::-1][:2])
-    whole = [gmm.fit(INITS[i], X, tol=TOL) for i in BEST.continued]
-    np.testing.assert_allclose(BEST.final, [f.log_lik for f in whole], rtol=1e-9)
-    winner = whole[int(np.argmax(BEST.final))]
-    close(BEST.fit, winner)
-    assert BEST.fit.steps == winner.steps > SHORT  # the short run is not paid twice
+    short = [gmm.fit(m, X, tol=TOL, max_steps=SHORT) for m in inits]
+    np.testing.assert_allclose(found.short, [f.log_lik for f in short], rtol=1e-9)
+    np.testing.assert_array_equal(found.continued, np.argsort(found.short)[::-1][:2])
+    whole = [gmm.fit(inits[i], X, tol=TOL) for i in found.continued]
+    np.testing.assert_allclose(found.final, [f.log_lik for f in whole], rtol=1e-9)
+    winner = whole[int(np.argmax(found.final))]
+    close(found.fit, winner)
+    assert found.fit.steps == winner.steps > SHORT  # the short run is not paid twice
 
 
-def test_all_continued_is_the_best_of_all():
+def test_all_continued_is_the_best_of_all(inits):
     """Oracle: the largest of the separate fits; under `vmap` what `map` gave."""
     best = gmm.fit_best(KEY, X, 3, n_continued=STARTS, layout="vmap", **OPTIONS)
-    whole = np.array([gmm.fit(m, X, tol=TOL).log_lik for m in INITS])
+    whole = np.array([gmm.fit(m, X, tol=TOL).log_lik for m in inits])
     np.testing.assert_allclose(best.final, whole, rtol=1e-9)
     np.testing.assert_allclose(best.fit.log_lik, whole.max(), rtol=1e-9)
 
@@ -55,9 +62,9 @@ def test_default_layout_is_that_of_the_backend():
 
 
 @pytest.fixture(scope="module")
-def with_failures():
+def with_failures(inits):
     """`best_of` over the starts, of which those marked are NaN."""
-    stack = jax.tree.map(lambda *a: jnp.stack(a), *INITS)
+    stack = jax.tree.map(lambda *a: jnp.stack(a), *inits)
     limits = restarts.limits("here", X.dtype, 1e-6, TOL, 200, SHORT)
 
     @jax.jit
@@ -66,20 +73,20 @@ def with_failures():
             m, fails = seed
             return m._replace(means=jnp.where(fails, jnp.nan, m.means))
 
-        return restarts.best_of(begin, (stack, fails), X, ONES, limits, 2, "map")
+        return restarts.best_of(begin, (stack, fails), jnp.asarray(X), ONES, limits, 2, "map")
 
     return best
 
 
-def test_a_failing_start_never_wins(with_failures):
+def test_a_failing_start_never_wins(with_failures, found):
     """Oracle: the same starts without it; it stands at −inf."""
-    won = int(BEST.continued[np.argmax(BEST.final)])
+    won = int(found.continued[np.argmax(found.final)])
     fails = np.arange(STARTS) == won
     best = with_failures(fails)
     assert best.short[won] == -np.inf
     assert won not in best.continued
     kept = ~fails
-    np.testing.assert_allclose(best.short[kept], BEST.short[kept], rtol=1e-9)
+    np.testing.assert_allclose(best.short[kept], found.short[kept], rtol=1e-9)
     assert np.isfinite(best.fit.log_lik)
     assert np.isfinite(best.fit.mixture.means).all()
 

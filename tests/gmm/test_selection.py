@@ -17,46 +17,51 @@ rng = np.random.default_rng(6)
 W = rng.integers(0, 3, len(X)).astype(float)
 FAMILIES, COUNTS, FOLDS = ("full", "diag"), (3, 1, 2), 3
 OPTIONS = {"n_components": COUNTS, "families": FAMILIES, "n_starts": 3, "folds": FOLDS}
-DONE = gmm.select(KEY, X, sample_weight=W, ridge=0.0, layout="map", **OPTIONS)
-TABLE = DONE.table
 
 
-def member(row: int) -> gmm.GMM:
-    fit = DONE.fits[TABLE.family[row]]
+@pytest.fixture(scope="module")
+def done() -> gmm.Selection:
+    return gmm.select(KEY, X, sample_weight=W, ridge=0.0, layout="map", **OPTIONS)
+
+
+def member(done: gmm.Selection, row: int) -> gmm.GMM:
+    fit = done.fits[done.table.family[row]]
     return jax.tree.map(lambda a: a[row % len(COUNTS)], fit.mixture)
 
 
-def test_table_tells_of_its_fits():
+def test_table_tells_of_its_fits(done):
     """Oracle: log_prob, bic, aic, icl and n_parameters of each mixture, in the order asked for."""
-    assert TABLE.family == ("full",) * 3 + ("diag",) * 3
-    np.testing.assert_array_equal(TABLE.n_components, COUNTS * 2)
+    assert done.table.family == ("full",) * 3 + ("diag",) * 3
+    np.testing.assert_array_equal(done.table.n_components, COUNTS * 2)
     for row in range(6):
-        m, k = member(row), COUNTS[row % 3]
+        m, k = member(done, row), COUNTS[row % 3]
         assert np.sum(np.exp(m.log_weights) > 0) == k
         expected = (gmm.n_parameters(m), W @ np.asarray(gmm.log_prob(m, X)), gmm.bic(m, X, W),
                     gmm.aic(m, X, W), gmm.icl(m, X, W))  # fmt: skip
-        np.testing.assert_allclose([column[row] for column in TABLE[2:7]], expected, rtol=1e-10)
-        assert TABLE.steps[row] == DONE.fits[TABLE.family[row]].steps[row % 3]
-        assert TABLE.status[row] == gmm.Status.CONVERGED
+        np.testing.assert_allclose(
+            [column[row] for column in done.table[2:7]], expected, rtol=1e-10
+        )
+        assert done.table.steps[row] == done.fits[done.table.family[row]].steps[row % 3]
+        assert done.table.status[row] == gmm.Status.CONVERGED
 
 
-def test_reaches_scikit_learns_best():
+def test_reaches_scikit_learns_best(done):
     """Oracle: the best of 10 starts of GaussianMixture on repeated rows; ours may be better."""
     rows = np.repeat(X, W.astype(int), axis=0)
     for row in range(6):
-        peer = GaussianMixture(COUNTS[row % 3], covariance_type=TABLE.family[row], n_init=3,
+        peer = GaussianMixture(COUNTS[row % 3], covariance_type=done.table.family[row], n_init=3,
                                reg_covar=0, random_state=0, tol=1e-5).fit(rows)  # fmt: skip
-        assert TABLE.bic[row] <= peer.bic(rows) + 2
+        assert done.table.bic[row] <= peer.bic(rows) + 2
 
 
-def test_best_is_the_winner_without_its_empty_components():
+def test_best_is_the_winner_without_its_empty_components(done):
     """Oracle: the smallest criterion, and the density of the padded mixture."""
-    assert DONE.criterion == "bic"
-    assert DONE.row == int(np.argmin(TABLE.bic))
-    k = COUNTS[DONE.row % 3]
-    assert DONE.best.means.shape == (k, X.shape[1])
+    assert done.criterion == "bic"
+    assert done.row == int(np.argmin(done.table.bic))
+    k = COUNTS[done.row % 3]
+    assert done.best.means.shape == (k, X.shape[1])
     np.testing.assert_allclose(
-        gmm.log_prob(DONE.best, X), gmm.log_prob(member(DONE.row), X), rtol=1e-10
+        gmm.log_prob(done.best, X), gmm.log_prob(member(done, done.row), X), rtol=1e-10
     )
 
 
@@ -77,7 +82,7 @@ def test_empty_components_go_from_every_family(family):
     np.testing.assert_array_equal(two.cov.covariances(two.means), whole[[0, 2]])
 
 
-def test_held_out_likelihood_is_of_unseen_rows():
+def test_held_out_likelihood_is_of_unseen_rows(done):
     """Oracle: one Gaussian (a closed form) fitted by NumPy to the other folds' weights."""
     key_folds = jax.random.split(KEY)[1]
     parts = np.asarray(selection._dealt(key_folds, jnp.asarray(W), FOLDS))
@@ -91,7 +96,7 @@ def test_held_out_likelihood_is_of_unseen_rows():
         density = multivariate_normal(np.average(X, axis=0, weights=seen),
                                       np.cov(X.T, bias=True, aweights=seen))  # fmt: skip
         total += part @ density.logpdf(X)
-    np.testing.assert_allclose(TABLE.held_out[1], total / W.sum(), rtol=1e-8)
+    np.testing.assert_allclose(done.table.held_out[1], total / W.sum(), rtol=1e-8)
 
 
 def test_criteria_choose():

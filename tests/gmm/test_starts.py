@@ -1,5 +1,7 @@
 """Starts: the M-step of what they promise, in any units, on any data."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +26,7 @@ def start(request):
     return request.param
 
 
+@cache
 def three(start: str) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Three seeds as drawn and as refined, and the shares (n, 3) of all standardised rows."""
     rule = STARTS[start]
@@ -37,11 +40,8 @@ def three(start: str) -> tuple[jax.Array, jax.Array, jax.Array]:
     return all_of_it(KEY)
 
 
-THREE = {start: three(start) for start in STARTS}
-
-
 def shares(start: str) -> np.ndarray:
-    return np.asarray(THREE[start][2])
+    return np.asarray(three(start)[2])
 
 
 def m_step(resp: np.ndarray, x: np.ndarray, family: str) -> tuple[np.ndarray, ...]:
@@ -83,7 +83,7 @@ def test_a_start_is_the_m_step_of_its_shares(start):
 def test_seeds_own_the_rows_nearest_to_them():
     """Oracle: distances in NumPy; the seeds themselves are rows, all different."""
     for start in ("k-means++", "random points"):
-        seeds = np.asarray(THREE[start][0])
+        seeds = np.asarray(three(start)[0])
         distance = np.linalg.norm(np.asarray(Z)[:, None] - seeds[None], axis=2)
         assert (distance == 0).any(0).all()
         assert len(np.unique(seeds, axis=0)) == 3
@@ -92,7 +92,7 @@ def test_seeds_own_the_rows_nearest_to_them():
 
 def test_k_means_refines_the_seeds():
     """Each seed is the mean of its rows, up to the tolerance of Lloyd's steps."""
-    drawn, seeds, share = THREE["k-means"]
+    drawn, seeds, share = three("k-means")
     means = m_step(np.asarray(share), np.asarray(Z), "full")[1]
     assert np.square(means - seeds).sum() <= starts.LLOYD_TOL
     assert np.square(means - drawn).sum() > 100 * starts.LLOYD_TOL
@@ -103,7 +103,7 @@ def test_k_means_of_many_rows_goes_by_batches(monkeypatch):
     for module in (kmeans, starts):
         monkeypatch.setattr(module, "LARGE", 100)
         monkeypatch.setattr(module, "BATCH", 64)
-    _, seeds, share = three("k-means")
+    _, seeds, share = three.__wrapped__("k-means")
     means = m_step(np.asarray(share), np.asarray(Z), "full")[1]
     assert np.abs(means - seeds).max() < 0.2  # the clusters' own deviations are some 0.6
 
