@@ -46,11 +46,10 @@ def test_shape_and_round_trip(name):
 def test_whitened_density_is_scipys(name):
     """Oracle: scipy.stats.multivariate_normal."""
     cov = COVARIANCES[name].from_covariances(jnp.asarray(GIVEN[name]))
-    x = rng.normal(size=(7, D))
+    x = rng.normal(size=(20, D))
     y = cov.whitener(MEANS)(jnp.asarray(x))
-    log_density = (
-        -0.5 * jnp.sum(y * y, axis=1) - cov.log_det(MEANS)[:, None] - D / 2 * np.log(2 * np.pi)
-    )
+    log_det = np.asarray(cov.log_det(MEANS))
+    log_density = -0.5 * np.square(y).sum(1) - log_det[:, None] - D / 2 * np.log(2 * np.pi)
     for k in range(K):
         oracle = multivariate_normal(MEANS[k], dense(name)[k]).logpdf(x)
         np.testing.assert_allclose(log_density[k], oracle, rtol=1e-12)
@@ -58,19 +57,20 @@ def test_whitened_density_is_scipys(name):
 
 def test_colour_undoes_whitening(name):
     cov = COVARIANCES[name].from_covariances(jnp.asarray(GIVEN[name]))
-    x = jnp.asarray(rng.normal(size=(K, D)))
-    y = jnp.stack([cov.whitener(MEANS)(x)[k, :, k] for k in range(K)])
-    np.testing.assert_allclose(cov.colour(jnp.arange(K), y) + MEANS, x, rtol=1e-12)
+    x = rng.normal(size=(20, D))
+    y = np.asarray(cov.whitener(MEANS)(jnp.asarray(x)))
+    y = jnp.asarray(y[range(K), :, range(K)])
+    np.testing.assert_allclose(cov.colour(jnp.arange(K), y) + MEANS, x[:K], rtol=1e-12)
 
 
 def test_update_is_the_textbook_m_step(name):
     """Oracle: Σ r (x − m)(x − m)ᵀ / Σ r about the new mean, averaged as the family wants."""
     cov = COVARIANCES[name].from_covariances(jnp.asarray(GIVEN[name]))
-    n, ridge = 50, np.array([0.1, 0.3])
+    n, ridge = 20, np.array([0.1, 0.3])
     x, resp = rng.normal(size=(n, D)), rng.dirichlet(np.ones(K), n).T
     y = cov.whitener(MEANS)(jnp.asarray(x))
     counts = resp.sum(1)
-    shift = jnp.einsum("kdc,kc->kd", y, jnp.asarray(resp)) / counts[:, None]
+    shift = jnp.asarray(np.einsum("kdc,kc->kd", y, resp) / counts[:, None])
     sums = Whitened(cov.second(y, jnp.asarray(resp)), jnp.asarray(counts), shift, counts > 0)
     new = cov.update(sums, jnp.asarray(ridge)).covariances(MEANS)
 
@@ -88,12 +88,14 @@ def test_update_is_the_textbook_m_step(name):
 
 def test_a_dead_component_keeps_its_covariance(name):
     cov = COVARIANCES[name].from_covariances(jnp.asarray(GIVEN[name]))
-    alive = jnp.array([True, False, True])
+    alive = np.array([True, False, True])
     y = cov.whitener(MEANS)(jnp.asarray(rng.normal(size=(20, D))))
-    resp = jnp.where(alive[:, None], 0.5, 0.0) * jnp.ones((K, 20))
-    sums = Whitened(cov.second(y, resp), jnp.array([10.0, 1.0, 10.0]), jnp.zeros((K, D)), alive)
+    resp = jnp.asarray(0.5 * alive[:, None] * np.ones((K, 20)))
+    sums = Whitened(
+        cov.second(y, resp), jnp.array([10.0, 1.0, 10.0]), jnp.zeros((K, D)), jnp.asarray(alive)
+    )
     new = cov.update(sums, jnp.zeros(D))
-    assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(new))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(new))
     if name != "tied":
         np.testing.assert_allclose(new.covariances(MEANS)[1], dense(name)[1], rtol=1e-12)
 
@@ -116,4 +118,5 @@ def test_validity(name):
     assert family.valid(given)
     assert not family.valid(-given)
     if name in ("full", "tied"):
-        assert not family.valid(given.at[..., 0, 1].add(0.1)), "not symmetric"
+        skew = np.array([[0.0, 0.1], [0.0, 0.0]])
+        assert not family.valid(jnp.asarray(GIVEN[name] + skew)), "not symmetric"
