@@ -40,10 +40,15 @@ def test_noise_has_the_conditional_covariance(family):
     cov = gmm.COVARIANCES[family].from_covariances(jnp.asarray(given))
     rule = RULES[type(cov)]
     gap = jnp.asarray(np.repeat([[True, False, True, False]], D, axis=0))
-    rows = rule.rows(jnp.zeros(K), MEANS, cov)(jnp.zeros((D, D)), gap)
-    root = np.asarray(rule.noise(rows.free, jnp.broadcast_to(jnp.eye(D), (K, D, D))))
-    dense = np.asarray(cov.covariances(MEANS))
-    coloured = np.linalg.inv(np.asarray(inverse_factor(MEANS, cov))) @ root
+
+    @jax.jit
+    def use(cov):
+        rows = rule.rows(jnp.zeros(K), MEANS, cov)(jnp.zeros((D, D)), gap)
+        root = rule.noise(rows.free, jnp.broadcast_to(jnp.eye(D), (K, D, D)))
+        return root, cov.covariances(MEANS), inverse_factor(MEANS, cov)
+
+    root, dense, inverse = map(np.asarray, use(cov))
+    coloured = np.linalg.inv(inverse) @ root
     for k in range(K):
         o, h = [1, 3], [0, 2]
         cross = dense[k][np.ix_(o, h)]

@@ -104,9 +104,9 @@ def test_log_prior_is_scipys_up_to_a_constant():
     np.testing.assert_allclose(found, scipy_log_prior(a) - scipy_log_prior(b), rtol=1e-9)
 
 
-@pytest.mark.parametrize("family", ["tied", "spherical"])
-def test_a_flat_prior_is_maximum_likelihood(family):
+def test_a_flat_prior_is_maximum_likelihood():
     """Oracle: the M-step without a prior."""
+    family = "tied"
     start = start_of(family)
     total = gmm.e_step(start, X)
     flat = gmm.Prior(1.0, M0, 0.0, 0.0, ROOT)
