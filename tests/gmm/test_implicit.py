@@ -21,7 +21,7 @@ STARTS = {
         MEANS,
         gmm.COVARIANCES[family].from_variances(jnp.array([0.1, 0.3]), 3),
     )
-    for family in gmm.COVARIANCES
+    for family in ("full", "tied", "diag")
 }
 # One that is nowhere near the data, and dies.
 STARTS["diag"] = STARTS["diag"]._replace(means=MEANS.at[1].set(1e4))
@@ -68,13 +68,13 @@ def test_gradient_is_differences_of_fits(family):
 
 def test_comes_to_rest_at_the_fixed_point_of_em():
     """Oracle: one more E-step and M-step, with the ridge in data units, change nothing."""
-    fit = run("full", X, W, RIDGE)
+    fit = run("tied", X, W, RIDGE)
     variance = jnp.asarray(np.average((X - np.average(X, 0, W)) ** 2, 0, W))
     again = gmm.m_step(fit.mixture, gmm.e_step(fit.mixture, X, W), RIDGE * variance)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-11), again, fit.mixture)
     log_prob = gmm.log_prob(fit.mixture, X)
     np.testing.assert_allclose(fit.log_lik, np.average(log_prob, weights=W), rtol=1e-12)
-    early = gmm.fit_implicit(STARTS["full"], X, sample_weight=W, ridge=RIDGE, max_steps=2)
+    early = gmm.fit_implicit(STARTS["tied"], X, sample_weight=W, ridge=RIDGE, max_steps=2)
     assert not early.converged
     assert early.steps == 2
 
