@@ -71,8 +71,11 @@ def sum_rows(
     turns = -(-n // (lanes * size))
     size = -(-n // (lanes * turns))  # all tiles of one length: hardly a row is seen twice
 
+    # A backward pass reads a tile once more rather than keep what was made of it.
+    part = jax.checkpoint(lambda start: f(*_tile(rows, start, n, size)), prevent_cse=False)
+
     def body(total: PyTree, start: Array) -> tuple[PyTree, None]:
-        parts = [f(*_tile(rows, start + lane * size, n, size)) for lane in range(lanes)]
+        parts = [part(start + lane * size) for lane in range(lanes)]
         return jax.tree.map(lambda *leaves: sum(leaves), total, *parts), None
 
     first = jax.tree.map(lambda a: a[:size], rows)

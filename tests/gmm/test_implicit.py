@@ -88,7 +88,7 @@ def test_a_dead_component_has_no_part_in_it():
 
 def test_memory_does_not_grow_with_rows_times_components(monkeypatch):
     """The derivative's temporaries stay far below one n × k array, at 200,000 rows."""
-    n, k = 200_000, 32
+    n, k = 200_000, 64
     shape = lambda *size: jax.ShapeDtypeStruct(size, jnp.float32)
     mixture = gmm.GMM(shape(k), shape(k, 4), gmm.Diag(shape(k, 4)))
     monkeypatch.setattr(implicit, "tile_rows", tile_rows)
