@@ -54,12 +54,10 @@ def brute_force(kernel, queries, points, log_weights):
     return np.array(rows)
 
 
-@pytest.mark.parametrize(
-    ("n", "m", "unroll"), [(1, 1, 32), (31, 7, 32), (32, 300, 32), (33, 301, 32), (50, 129, 7)]
-)
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (6, 7), (7, 300), (50, 129)])
 @pytest.mark.parametrize("name", ["gaussian", "linear"])
-def test_equals_a_loop_for_whole_and_ragged_tiles(name, n, m, unroll, monkeypatch):
-    monkeypatch.setattr(logsum, "UNROLL", unroll)
+def test_equals_a_loop_for_whole_and_ragged_tiles(name, n, m, monkeypatch):
+    monkeypatch.setattr(logsum, "UNROLL", 7)
     monkeypatch.setitem(linalg.TILE, "cpu", 1)  # the least tile, of 128 queries
     queries, points = RNG.normal(size=(m, 2)), RNG.normal(size=(n, 2))
     log_weights = np.log(RNG.dirichlet(np.ones(n)))
@@ -85,12 +83,13 @@ def test_derivatives_equal_those_of_the_untiled_formula(name, monkeypatch):
         jnp.asarray(np.log(RNG.dirichlet(np.ones(45)))),
     )
     tangents = tuple(jnp.asarray(RNG.normal(size=a.shape)) for a in arguments)
+    monkeypatch.setattr(logsum, "UNROLL", 7)
     results = []
     for f in (logsum.log_kernel_sum, naive):
         g = functools.partial(f, KERNELS[name])
-        total = lambda *a, g=g: jnp.sum(jnp.sin(g(*a)))
-        gradient = jax.grad(total, argnums=(0, 1, 2))
-        results.append((jax.jvp(g, arguments, tangents), jax.jvp(gradient, arguments, tangents)))
+        gradient = jax.grad(lambda *a, g=g: jnp.sum(jnp.sin(g(*a))), argnums=(0, 1, 2))
+        both = lambda *a, g=g, gradient=gradient: (g(*a), gradient(*a))
+        results.append(jax.jit(lambda a, t, both=both: jax.jvp(both, a, t))(arguments, tangents))
     got, expected = map(jax.tree.leaves, results)
     for a, b in zip(got, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-10)
