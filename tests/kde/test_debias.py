@@ -1,6 +1,5 @@
 """Oracles: NumPy loops; the expectation in closed form where the truth is Gaussian; its order."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -59,15 +58,6 @@ def test_laplace_corrected_is_the_sum_by_hand():
     )
     model = kde.fit(X, bandwidth=H, sample_weight=W, factors=factors)
     np.testing.assert_allclose(kde.laplace_corrected(model, Y), wanted, rtol=1e-10)
-
-
-def test_laplace_corrected_is_the_kernel_minus_half_its_laplacian():
-    """JAX's own second derivatives of the plain density."""
-    model = kde.fit(X, bandwidth=0.7)
-    density = lambda y: jnp.exp(kde.log_prob(model, y[None])[0])
-    trace = jax.jit(jax.vmap(lambda y: jnp.trace(jax.hessian(density)(y))))(Y)
-    wanted = jnp.exp(kde.log_prob(model, Y)) - 0.7**2 / 2 * trace
-    np.testing.assert_allclose(kde.laplace_corrected(model, Y), wanted, rtol=1e-9)
 
 
 def test_expectations_under_a_normal_truth_are_the_closed_forms():
