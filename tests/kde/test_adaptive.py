@@ -25,7 +25,7 @@ def test_factors_are_those_of_the_formula():
     np.testing.assert_allclose(twice.factors, model.factors)
 
 
-@pytest.mark.parametrize("bandwidth", [0.5, np.array([0.5, 0.8]), H], ids=["one", "each", "full"])
+@pytest.mark.parametrize("bandwidth", [0.5, H], ids=["one", "full"])
 def test_equals_the_mixture_of_its_kernels(bandwidth):
     """Oracle: the same components, evaluated by `gmm`; far away both are finite."""
     pilot = kde.fit(jnp.asarray(X), bandwidth=bandwidth, sample_weight=jnp.asarray(W))
@@ -47,12 +47,11 @@ def test_equals_the_mixture_of_its_kernels(bandwidth):
 def test_a_compact_kernel_and_an_isolated_point_of_weight_zero_stay_finite():
     x = jnp.asarray(np.concatenate([X, [[1e3, 1e3]]]))
     w = jnp.ones(31).at[30].set(0.0)
-    f = lambda w: (
-        kde.adaptive(kde.fit(x, kernel="biweight", bandwidth=2.0, sample_weight=w)).factors
-    )
+    fit = lambda w: kde.fit(x, kernel="biweight", bandwidth=2.0, sample_weight=w)
+    f = jax.jit(lambda w: kde.adaptive(fit(w)).factors)
     assert jnp.all(jnp.isfinite(f(w)))
     assert float(f(w)[30]) == 1
-    assert jnp.all(jnp.isfinite(jax.jacobian(f)(w)))
+    assert jnp.all(jnp.isfinite(jax.jit(jax.jacrev(f))(w)))
 
 
 def test_bad_input_is_named(unchecked_types):
