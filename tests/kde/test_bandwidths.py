@@ -17,6 +17,7 @@ SMOOTH = pytest.mark.parametrize("rule", ["scott", "silverman", "normal_referenc
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3)) * np.array([1.0, 50.0, 0.01]) + np.array([0.0, 300.0, -2.0])
 W = RNG.uniform(size=40)
+COMPILED = {name: jax.jit(rule) for name, rule in BANDWIDTHS.items()}  # once for all tests
 EXACT = ("scott", "silverman", "normal_reference")  # the others bin or search
 
 
@@ -58,7 +59,7 @@ def test_a_singular_covariance_is_named(rule, unchecked_types):
 @RULES
 def test_follows_the_units_of_the_data(rule):
     """Shifts change nothing and scales factor out; so does the sum of the weights."""
-    f = jax.jit(BANDWIDTHS[rule])
+    f = COMPILED[rule]
     scale, shift = np.array([1e-6, -3.0, 1e8]), np.array([5.0, -1e3, 1e9])
     expected = np.abs(scale) * f(jnp.asarray(X), jnp.asarray(W))
     given = f(jnp.asarray(X * scale + shift), jnp.asarray(W * 1e300))
@@ -78,7 +79,7 @@ def test_float32_survives_offset_and_scale(rule):
 
 @RULES
 def test_row_of_weight_zero_is_absent(rule):
-    f = jax.jit(BANDWIDTHS[rule])
+    f = COMPILED[rule]
     outlier = jnp.asarray(np.concatenate([X[1:], [[1e6, 1e6, 1e6]]]))  # of one shape with X
     given = f(outlier, jnp.asarray(np.append(W[1:], 0.0)))
     expected = f(jnp.asarray(X), jnp.asarray(W).at[0].set(0.0))
@@ -87,7 +88,7 @@ def test_row_of_weight_zero_is_absent(rule):
 
 @SMOOTH
 def test_vmap_is_a_loop_and_the_gradient_is_that_of_differences(rule):
-    f = BANDWIDTHS[rule]
+    f = COMPILED[rule]
     batch = jnp.asarray(RNG.normal(size=(3, 10, 2)))
     np.testing.assert_allclose(jax.vmap(f)(batch), jnp.stack([f(x) for x in batch]), rtol=1e-13)
     w = jnp.asarray(W[:10])
@@ -96,13 +97,13 @@ def test_vmap_is_a_loop_and_the_gradient_is_that_of_differences(rule):
 
 @RULES
 def test_under_a_trace_a_constant_feature_stays_positive_and_finite(rule):
-    f = jax.jit(BANDWIDTHS[rule])
+    f = COMPILED[rule]
     x = jnp.concatenate([jnp.full((40, 2), 0.1), X[:, :1]], axis=1)
     single = jnp.zeros(40).at[3].set(1.0)  # one row counts
     for h in (f(x, jnp.asarray(W)), f(jnp.asarray(X), single)):
         assert jnp.all((h > 0) & jnp.isfinite(h))
     if rule in EXACT:
-        assert jnp.all(jnp.isfinite(jax.jacobian(f)(x, jnp.asarray(W))))
+        assert jnp.all(jnp.isfinite(jax.jit(jax.jacrev(f))(x, jnp.asarray(W))))
 
 
 @pytest.mark.parametrize("rule", ["scott", "normal_reference", "plug_in", "likelihood"])
