@@ -1,7 +1,8 @@
 """One row for each public function; each row must keep the whole contract.
 
-jit = eager, vmap = loop, gradients finite and equal to differences, float32 stays float32 under
-x64, the second call builds no program, and the key stands in its place.
+jit of vmap = a loop of calls, gradients finite and equal to differences, float32 stays float32
+under x64, the second call builds no program, and the key stands in its place.  A row's checks
+share its calls: the time goes into compiling them.
 """
 
 import inspect
@@ -13,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
 
 import jaxnn
 from jaxnn import dbn, gmm, hopfield, kde, metrics, mlp, neuron, perceptron, rbm, sweep, train
@@ -369,9 +369,18 @@ def close(a: Any, b: Any, rtol: float = 1e-9) -> None:
     jax.tree.map(lambda u, v: np.testing.assert_allclose(u, v, rtol=rtol, atol=1e-10), a, b)
 
 
-@pytest.fixture(params=ROWS)
-def row(request) -> Row:
-    return ROWS[request.param]
+@pytest.fixture
+def programs():
+    """A list that grows by one for each program that JAX builds, from its cache on disk or not."""
+    built = []
+
+    def listen(event: str, duration_secs: float, **_: Any) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            built.append(duration_secs)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield built
+    jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def test_every_public_function_has_a_row():
@@ -391,69 +400,72 @@ def test_the_key_stands_in_its_place():
                 assert parameter.default in (None, inspect.Parameter.empty), name
 
 
-def test_jit_is_eager(row):
-    close(jax.jit(row.call)(*arrays(row.args)), row.call(*arrays(row.args)))
+def check_jit_of_vmap(row: Row, two: list[Any], looked: list[Any]) -> None:
+    """One program for both members says what a call for each says, traced or not."""
+    batch = jax.jit(jax.vmap(row.call))(*jax.tree.map(lambda *a: jnp.stack(a), *two))
+    for i, expected in enumerate(looked):
+        close(jax.tree.map(lambda a, i=i: a[i], batch), expected)
 
 
-def test_vmap_is_a_loop(row):
-    two = [nudge(row.args, by) for by in (0.0, 1e-3)]
-    batch = jax.vmap(row.call)(*jax.tree.map(lambda *a: jnp.stack(a), *two))
-    for i, args in enumerate(two):
-        close(jax.tree.map(lambda a, i=i: a[i], batch), row.call(*args))
-
-
-@pytest.mark.parametrize("name", [name for name, r in ROWS.items() if r.smooth])
-def test_gradients_are_differences(name):
-    row = ROWS[name]
-    args = list(arrays(row.args))
-
-    def scalar(*smooth: Any) -> jax.Array:
-        full = list(args)
-        for place, value in zip(row.smooth, smooth, strict=True):
-            full[place] = arrays(value)  # differences come as NumPy arrays
-        # A sum of different multiples, so that no two leaves can cancel.
-        parts = [jnp.vdot(jnp.cos(jnp.arange(leaf.size)), leaf.ravel())
-                 for leaf in floats(row.call(*full))]  # fmt: skip
-        return sum(parts)
-
-    smooth = tuple(args[i] for i in row.smooth)
-    gradient = jax.grad(lambda s: scalar(*s), allow_int=True)(smooth)
-    assert all(bool(jnp.all(jnp.isfinite(g))) for g in floats(gradient))
-    if len(floats(smooth)) == len(jax.tree.leaves(smooth)):
-        check_grads(scalar, smooth, order=1, modes=("rev",), atol=1e-5, rtol=1e-5)
-
-
-def test_float32_stays_float32(row):
+def check_single(row: Row, args: Any) -> None:
+    """What is given in float32 is traced to float32, though x64 is on."""
     single = jax.tree.map(
-        lambda a: a.astype(jnp.float32) if jnp.issubdtype(a.dtype, jnp.floating) else a,
-        arrays(row.args),
+        lambda a: a.astype(np.float32) if np.issubdtype(a.dtype, np.floating) else a,
+        jax.tree.map(np.asarray, args),
     )
-    if not floats(single):
-        return
-    assert {leaf.dtype for leaf in floats(row.call(*single))} <= {jnp.dtype(jnp.float32)}
+    if floats(single):
+        found = jax.eval_shape(row.call, *single)
+        assert {leaf.dtype for leaf in floats(found)} <= {jnp.dtype(jnp.float32)}
 
 
-@pytest.fixture
-def programs():
-    """A list that grows by one for each program that JAX builds, from its cache on disk or not."""
-    built = []
+def check_gradient(row: Row, args: Any) -> None:
+    """In a random direction it is the central difference, whose calls need no other program."""
+    leaves, rebuild = jax.tree.flatten(args)
+    smooth = {id(leaf) for place in row.smooth for leaf in floats(args[place])}
+    places = [i for i, leaf in enumerate(leaves) if id(leaf) in smooth]
 
-    def listen(event: str, duration_secs: float, **_: Any) -> None:
-        if event == "/jax/core/compile/backend_compile_duration":
-            built.append(duration_secs)
+    def at(values: list[Any]) -> list[jax.Array]:
+        full = list(leaves)
+        for place, value in zip(places, values, strict=True):
+            full[place] = value
+        return floats(row.call(*jax.tree.unflatten(rebuild, full)))
 
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield built
-    jax.monitoring.unregister_event_duration_listener(listen)
+    @jax.jit
+    def slope(values: list[jax.Array]) -> list[jax.Array]:
+        # A sum of different multiples, so that no two leaves can cancel.
+        scalar = lambda values: sum(
+            jnp.vdot(np.cos(np.arange(a.size)), a.ravel()) for a in at(values)
+        )
+        return jax.grad(scalar)(values)
+
+    def scalar(by: float) -> float:
+        moved = [jnp.asarray(p + by * v) for p, v in zip(points, along, strict=True)]
+        parts = [np.asarray(a).ravel() for a in at(moved)]
+        return sum(float(np.cos(np.arange(a.size)) @ a) for a in parts)
+
+    points = [np.asarray(leaves[i]) for i in places]
+    draw = np.random.default_rng(2)
+    along = [draw.normal(size=p.shape) for p in points]
+    gradient = [np.asarray(g) for g in slope([leaves[i] for i in places])]
+    assert all(np.all(np.isfinite(g)) for g in gradient)
+    found = sum(float(np.vdot(g, v)) for g, v in zip(gradient, along, strict=True))
+    step = 1e-4
+    expected = (scalar(step) - scalar(-step)) / (2 * step)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_second_call_builds_nothing(row, programs):
-    """Other values of the same shapes need no other program."""
-    jax.block_until_ready(row.call(*nudge(row.args, 0.0)))
-    other = nudge(row.args, 0.0)
+@pytest.mark.parametrize("name", ROWS)
+def test_contract(name, programs):
+    row = ROWS[name]
+    two = [nudge(row.args, by) for by in (0.0, 1e-3)]
+    first = jax.block_until_ready(row.call(*two[0]))
     programs.clear()
-    jax.block_until_ready(row.call(*other))
+    second = jax.block_until_ready(row.call(*two[1]))  # other values of the same shapes
     assert programs == []
+    check_single(row, two[0])
+    check_jit_of_vmap(row, two, [first, second])
+    if row.smooth:
+        check_gradient(row, two[0])
 
 
 def test_a_planted_recompilation_is_found(programs):
