@@ -191,12 +191,13 @@ def _movie(outcome: Outcome) -> FuncAnimation:
     right.xaxis.set_major_locator(MaxNLocator(integer=True))
     right.axhline(BEST, color=style.BLACK, linestyle="--", linewidth=1.2)
     drawn: list[Ellipse] = []
-    # A hold, then for each step one frame of E and a few of M, and a hold on the end.
-    frames = [(0, 0.0, "start")] * 3
+    # A hold, then for each step one frame of E and a few of M, and a hold on the end; short
+    # films hold for less.
+    frames = [(0, 0.0, "start")] * min(3, last)
     for step in range(last):
         frames += [(step, 0.0, "E-step")]
         frames += [(step, (i + 1) / GLIDE, "M-step") for i in range(GLIDE)]
-    frames += [(last, 0.0, "end")] * 8
+    frames += [(last, 0.0, "end")] * min(8, last)
 
     def draw(frame: tuple[int, float, str]) -> list[Any]:
         step, share, name = frame

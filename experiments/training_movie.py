@@ -52,7 +52,7 @@ class Config:
     """Networks, each with its own start, points and order; the first one is filmed."""
 
 
-SMOKE = {"points": 20, "hidden": [4], "frames": 3, "seeds": 2}
+SMOKE = {"points": 20, "hidden": [4], "frames": 2, "seeds": 2}
 
 
 def spirals(key: Any, config: Config) -> train.Batch:
@@ -236,7 +236,7 @@ def plot(outcome: Outcome) -> dict[str, Figure | Animation]:
         return [left, now]
 
     last = len(epochs) - 1
-    frames = [*range(len(epochs)), *[last] * min(12, 80 - len(epochs))]  # rest on the result
+    frames = [*range(len(epochs)), *[last] * min(12, last, 80 - len(epochs))]  # rest on the result
     return {
         "movie": FuncAnimation(figure, draw, frames=frames),
         "stills": _stills(found),
