@@ -6,7 +6,7 @@ classifier from one density per class.  Discriminate: a network, from a sweep of
 
 import warnings
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ from jaxnn import gmm, kde, metrics, mlp, sweep, train
 __all__ = ["SMOKE", "TITLE", "Config", "plot", "run"]
 
 TITLE = ("A tour of jaxnn", "jaxnn 导览：从密度估计到神经网络")
-FAMILIES = ("full", "tied", "diag", "spherical")
+Families = tuple[Literal["full", "tied", "diag", "spherical"], ...]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -34,6 +34,8 @@ class Config:
 
     pca: int = Field(default=25, ge=2, le=64)
     """Principal components in which the densities live."""
+    families: Families = Field(default=("full", "tied", "diag", "spherical"), min_length=1)
+    """Covariance families of the mixtures."""
     components: tuple[int, ...] = (1, 2, 3, 5, 8, 12, 16, 24, 32, 40, 50, 60)
     """Numbers of mixture components to choose from by BIC."""
     starts: int = Field(default=4, ge=1)
@@ -63,9 +65,9 @@ class Config:
 
 
 SMOKE = {
-    "pca": 6, "components": [1, 3], "starts": 2, "class_components": [1], "bandwidths": 4,
-    "hidden": [8], "epochs": 2, "learning_rates": [1e-2, 1e-3], "l2": [0.0],
-    "keep_probs": [1.0, 0.5], "seeds": 1,
+    "pca": 6, "families": ["diag"], "components": [1, 3], "starts": 2,
+    "class_components": [1], "bandwidths": 4, "hidden": [8], "epochs": 2,
+    "learning_rates": [1e-2, 1e-3], "l2": [0.0], "keep_probs": [1.0, 0.5], "seeds": 1,
 }  # fmt: skip
 
 
@@ -160,7 +162,7 @@ def generate(config: Config, key: Any, data: Parts, progress: Progress) -> dict[
 
     space = sweep.grid(components=config.components, start=range(config.starts))
     bics, best = {}, {}
-    for family in FAMILIES:
+    for family in config.families:
         fit_one = partial(fit_mixture, most=most, family=family)
         with progress.task(f"mixtures, {family}", len(space["start"])) as advance:
             result = sweep.run(
