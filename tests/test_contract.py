@@ -178,8 +178,6 @@ ROWS = {
     "gmm.fit_bayes": Row(lambda p, x, w, q: gmm.fit_bayes(p, x, sample_weight=w, prior=q,
                                                           max_steps=2),
                          (BELIEF, X, W, BAYES_PRIOR)),
-    "gmm.fit_bayes": Row(lambda p, x, w, q: gmm.fit_bayes(
-        p, x, sample_weight=w, prior=q, max_steps=2), (BELIEF, X, W, BAYES_PRIOR)),
     "gmm.bayes_step": Row(gmm.bayes_step, (MIX, MOMENTS, BAYES_PRIOR), (0, 1, 2)),
     "gmm.surrogate": Row(gmm.surrogate, (BELIEF,), (0,)),
     "gmm.expected_mixture": Row(gmm.expected_mixture, (BELIEF,), (0,)),
