@@ -1,5 +1,6 @@
 """Shared by all tests: strict JAX, a compilation cache, and a switch for the shape checker."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -20,6 +21,19 @@ from jaxtyping import config as jaxtyping_config
 # float64 is on, so that oracles are exact; that float32 stays float32 is a test of its own.
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+MAPS = Path("/proc/self/maps")
+MANY_MAPS = 15_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def room_for_programs():
+    """Forgets compiled programs in time: each maps memory, and Linux allows 65,530 maps."""
+    yield
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MANY_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
