@@ -153,13 +153,13 @@ def observe(
     return Observed(filled, missing, groups), weight
 
 
-def _by_row(mixture: GMM, data: Observed, weight: Float[Array, " n"], hard: bool) -> Moments:
+def _by_row(mixture: GMM, data: Observed, weight: Float[Array, " n"]) -> Moments:
     rule = RULES[type(mixture.cov)]
     given_rows = rule.rows(mixture.log_weights, mixture.means, mixture.cov)
 
     def of_tile(x: Float[Array, "c d"], missing: Bool[Array, "c d"], w: Array) -> Moments:
         given = given_rows(x, missing)
-        resp, log_lik = _responsibilities(given.joint, w, hard)
+        resp, log_lik = _responsibilities(given.joint, w)
         return Moments(
             counts=jnp.sum(resp, axis=1),
             first=jnp.sum(given.y * resp[:, None, :], axis=2),
@@ -181,20 +181,15 @@ def _by_row(mixture: GMM, data: Observed, weight: Float[Array, " n"], hard: bool
 
 
 def _responsibilities(
-    joint: Float[Array, "k c"], w: Float[Array, " c"], hard: bool
+    joint: Float[Array, "k c"], w: Float[Array, " c"]
 ) -> tuple[Float[Array, "k c"], Float[Array, ""]]:
     """Returns weighted responsibilities and the log-likelihood of a tile."""
     evidence = jax.nn.logsumexp(joint, axis=0)
-    if hard:
-        best = jnp.argmax(joint, axis=0)
-        resp = jax.nn.one_hot(best, joint.shape[0], dtype=joint.dtype, axis=0)
-    else:
-        resp = jnp.exp(joint - evidence[None])
-    return resp * w[None], jnp.sum(w * evidence)
+    return jnp.exp(joint - evidence[None]) * w[None], jnp.sum(w * evidence)
 
 
 def _by_pattern(
-    mixture: GMM, data: Observed, groups: Groups, weight: Float[Array, " n"], hard: bool
+    mixture: GMM, data: Observed, groups: Groups, weight: Float[Array, " n"]
 ) -> Moments:
     means, cov = mixture.means, mixture.cov
     pool = RULES[type(cov)].pool
@@ -216,7 +211,7 @@ def _by_pattern(
         residual = jnp.where(groups.gaps[p][None, :, None], 0.0, residual)
         y = jnp.einsum("kij,kjc->kic", whiten[p], residual)
         joint = constant[p][:, None] - 0.5 * jnp.sum(y * y, axis=1)
-        resp, log_lik = _responsibilities(joint, weight[rows] * valid, hard)
+        resp, log_lik = _responsibilities(joint, weight[rows] * valid)
         counts = jnp.sum(resp, axis=1)
         new = Moments(counts, jnp.sum(y * resp[:, None, :], axis=2), cov.second(y, resp), log_lik)
         spread = counts[:, None, None] * free[p]
@@ -235,16 +230,14 @@ def _by_pattern(
     return total._replace(second=total.second + pool(spread))
 
 
-def observed_moments(
-    mixture: GMM, data: Observed, weight: Float[Array, " n"], hard: bool = False
-) -> Moments:
+def observed_moments(mixture: GMM, data: Observed, weight: Float[Array, " n"]) -> Moments:
     """Returns the E-step's moments, expectations over what is missing included.
 
     `log_lik` is the exact log-likelihood of the observed parts.
     """
     if data.groups is None:
-        return _by_row(mixture, data, weight, hard)
-    return _by_pattern(mixture, data, data.groups, weight, hard)
+        return _by_row(mixture, data, weight)
+    return _by_pattern(mixture, data, data.groups, weight)
 
 
 def expect(mixture: GMM, x: Array | Observed, weight: Float[Array, " n"]) -> Moments:

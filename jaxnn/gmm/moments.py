@@ -32,13 +32,8 @@ class Moments(NamedTuple):
     log_lik: Float[Array, ""]
 
 
-def moments(
-    mixture: GMM, x: Float[Array, "n d"], weight: Float[Array, " n"], hard: bool = False
-) -> Moments:
-    """Returns the E-step's moments; `hard` gives each row wholly to its best component.
-
-    The hard form is the classification EM of Celeux and Govaert (1992).
-    """
+def moments(mixture: GMM, x: Float[Array, "n d"], weight: Float[Array, " n"]) -> Moments:
+    """Returns the E-step's moments."""
 
     def run(form: Form) -> Moments:
         def of_tile(
@@ -47,11 +42,7 @@ def moments(
             rows, w = tile[0], tile[1] * fresh
             state, joint = form.joint(rows)
             terms, log_density = evidence(joint)
-            if hard:
-                best = jnp.argmax(joint, axis=0)
-                resp = jax.nn.one_hot(best, joint.shape[0], dtype=joint.dtype, axis=0) * w[None]
-            else:
-                resp = terms * (w / jnp.sum(terms, axis=0))[None]
+            resp = terms * (w / jnp.sum(terms, axis=0))[None]
             return form.collect(state, resp), jnp.sum(w * log_density)
 
         sums, log_lik = sum_rows(of_tile, (x, weight), form.tile(x.shape[0]), form.lanes)
@@ -61,7 +52,7 @@ def moments(
     return by_form(mixture, x.shape[0], run)
 
 
-_moments = jax.jit(moments, static_argnames="hard")
+_moments = jax.jit(moments)
 
 
 def row_weights(where: str, x: Array, sample_weight: Weights | None) -> Float[Array, " n"]:
