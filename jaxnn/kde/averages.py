@@ -20,29 +20,12 @@ from jaxnn import checks, linalg
 from jaxnn.kde import scaling
 from jaxnn.kde.exp2 import LOG2_E, exp2
 from jaxnn.kde.kernels import Kernel
-from jaxnn.kde.model import KDE
+from jaxnn.kde.model import KDE, check_model
+from jaxnn.kde.scaling import Units
 from jaxnn.types import Data
 
 # Points in a tile, of which the sums are a matrix product; queries in a tile by `tile_rows`.
 BLOCK = 512
-
-
-class Units(NamedTuple):
-    """A density and queries in units of the bandwidth (and of the least factor of a point).
-
-    Attributes:
-        queries: where sums are asked for.
-        points: where the kernels stand.
-        log_weights: of the points, with the normalisers of their factors.
-        inverse_squares: one over the squared factors of the points, None where all are one.
-        unit: the least factor.
-    """
-
-    queries: Float[Array, "m d"]
-    points: Float[Array, "n d"]
-    log_weights: Float[Array, " n"]
-    inverse_squares: Float[Array, " n"] | None
-    unit: Float[Array, ""]
 
 
 class Tile(NamedTuple):
@@ -60,32 +43,13 @@ Share = Callable[[Float[Array, "k q"], Tile, Float[Array, "q d"]], Float[Array, 
 
 def door(where: str, model: KDE, x: Data | None = None) -> Array:
     """Returns `x` as rows that fit `model`; raises unless `model` is one kernel density."""
-    checks.instance(where, "model", model, KDE)
-    checks.shape(where, "model.points", model.points, (None, None))
-    n, d = model.points.shape
-    checks.shape(where, "model.log_weights", model.log_weights, (n,))
-    scaling.check_shape(where, "model.bandwidth", model.bandwidth, d)
-    return model.points if x is None else checks.data(where, "x", x, width=d)
+    check_model(where, model)
+    return model.points if x is None else checks.data(where, "x", x, width=model.points.shape[1])
 
 
 def in_units(model: KDE, x: Float[Array, "m d"]) -> tuple[Units, Float[Array, " d"]]:
     """Returns a density and queries in units of the bandwidth, and their origin in data units."""
-    d = x.shape[1]
-    dtype = jnp.result_type(model.points, x)
-    points, x = model.points.astype(dtype), x.astype(dtype)
-    h, log_weights = model.bandwidth.astype(dtype), model.log_weights.astype(dtype)
-    centre = lax.stop_gradient(jnp.mean(points, axis=0))
-    points, queries = (scaling.whiten(h, rows - centre[None, :]) for rows in (points, x))
-    if model.factors is None:
-        return Units(queries, points, log_weights, None, jnp.ones((), dtype)), centre
-    log_factors = jnp.log(model.factors.astype(dtype))
-    least = lax.stop_gradient(jnp.min(log_factors))
-    inverse_squares = jnp.exp(2 * (least - log_factors))
-    shrink = jnp.exp(-least)
-    log_weights = log_weights - d * log_factors
-    return Units(
-        queries * shrink, points * shrink, log_weights, inverse_squares, jnp.exp(least)
-    ), centre
+    return scaling.in_units(model.bandwidth, model.points, model.log_weights, model.factors, x)
 
 
 def softmax_sums(

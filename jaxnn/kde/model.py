@@ -161,26 +161,15 @@ def _log_prob(
     model: KDE, x: Float[Array, "m d"], tolerance: Scalar, grid: Grid | None
 ) -> Float[Array, " m"]:
     d = x.shape[1]
-    dtype = jnp.result_type(model.points, x)
-    points, x = model.points.astype(dtype), x.astype(dtype)
-    h, log_weights = model.bandwidth.astype(dtype), model.log_weights.astype(dtype)
-    # Centre before scaling: far from the origin x / h has lost what x - x_i still has.
-    centre = jax.lax.stop_gradient(jnp.mean(points, axis=0))
-    points, queries = (scaling.whiten(h, rows - centre[None, :]) for rows in (points, x))
-    if grid is not None:
-        tolerance = jnp.asarray(tolerance, dtype)
-        log_sum = log_gaussian_sum_near(grid, queries, points, log_weights, tolerance)
+    units, _ = scaling.in_units(model.bandwidth, model.points, model.log_weights, model.factors, x)
+    dtype = units.queries.dtype
+    rows = units.queries, units.points, units.log_weights
+    if grid is None:
+        log_sum = log_kernel_sum(model.kernel, *rows, units.inverse_squares)
     else:
-        inverse_squares = None
-        if model.factors is not None:
-            log_factors = jnp.log(model.factors.astype(dtype))
-            log_weights = log_weights - d * log_factors
-            # The least factor joins the bandwidth, so that no square grows.
-            least = jax.lax.stop_gradient(jnp.min(log_factors))
-            points, queries = points * jnp.exp(-least), queries * jnp.exp(-least)
-            inverse_squares = jnp.exp(2 * (least - log_factors))
-        log_sum = log_kernel_sum(model.kernel, queries, points, log_weights, inverse_squares)
-    log_density = log_sum - model.kernel.log_norm(d) - scaling.log_det(h, d)
+        log_sum = log_gaussian_sum_near(grid, *rows, jnp.asarray(tolerance, dtype))
+    log_volume = scaling.log_det(model.bandwidth.astype(dtype), d)
+    log_density = log_sum - model.kernel.log_norm(d) - log_volume
     # Under a trace NaN cannot be refused at the door; outside a compact support it would be lost.
     return jnp.where(jnp.any(jnp.isnan(x), axis=1), jnp.nan, log_density)
 

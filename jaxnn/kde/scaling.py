@@ -7,6 +7,8 @@ h, (h, ..., h) and h² I are the same.  With S = h I, diag(h) or the Cholesky fa
 difference u in units of the bandwidth is S u in data units.
 """
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
@@ -78,3 +80,49 @@ def log_det(bandwidth: Bandwidth, d: int) -> Float[Array, ""]:
     if bandwidth.ndim == 2:
         return linalg.log_det_tril(jnp.linalg.cholesky(bandwidth))
     return jnp.sum(jnp.log(jnp.broadcast_to(bandwidth, (d,))))
+
+
+class Units(NamedTuple):
+    """A density and queries in units of the bandwidth (and of the least factor of a point).
+
+    Attributes:
+        queries: where sums are asked for.
+        points: where the kernels stand.
+        log_weights: of the points, with the normalisers of their factors.
+        inverse_squares: one over the squared factors of the points, None where all are one.
+        unit: the least factor.
+    """
+
+    queries: Float[Array, "m d"]
+    points: Float[Array, "n d"]
+    log_weights: Float[Array, " n"]
+    inverse_squares: Float[Array, " n"] | None
+    unit: Float[Array, ""]
+
+
+def in_units(
+    bandwidth: Bandwidth,
+    points: Float[Array, "n d"],
+    log_weights: Float[Array, " n"],
+    factors: Float[Array, " n"] | None,
+    x: Float[Array, "m d"],
+) -> tuple[Units, Float[Array, " d"]]:
+    """Returns a density and queries in units of the bandwidth, and their origin in data units."""
+    d = x.shape[1]
+    dtype = jnp.result_type(points, x)
+    points, x = points.astype(dtype), x.astype(dtype)
+    h, log_weights = bandwidth.astype(dtype), log_weights.astype(dtype)
+    # Centre before scaling: far from the origin x / h has lost what x - x_i still has.
+    centre = lax.stop_gradient(jnp.mean(points, axis=0))
+    points, queries = (whiten(h, rows - centre[None, :]) for rows in (points, x))
+    if factors is None:
+        return Units(queries, points, log_weights, None, jnp.ones((), dtype)), centre
+    log_factors = jnp.log(factors.astype(dtype))
+    # The least factor joins the bandwidth, so that no square grows.
+    least = lax.stop_gradient(jnp.min(log_factors))
+    inverse_squares = jnp.exp(2 * (least - log_factors))
+    shrink = jnp.exp(-least)
+    log_weights = log_weights - d * log_factors
+    return Units(
+        queries * shrink, points * shrink, log_weights, inverse_squares, jnp.exp(least)
+    ), centre
