@@ -6,6 +6,7 @@ With SCIPY_ARRAY_API=1 in the environment scikit-learn also runs on torch arrays
 
 import argparse
 import contextlib
+import importlib
 import importlib.util
 import os
 import re
@@ -57,7 +58,7 @@ def torch_peer(start: gmm.GMM, family: str, x: np.ndarray) -> Callable[[], Any] 
     """Returns the same work by scikit-learn on torch arrays, if this machine can do it."""
     if not (os.environ.get("SCIPY_ARRAY_API") and importlib.util.find_spec("torch")):
         return None
-    import torch
+    torch = importlib.import_module("torch")
 
     array = lambda a: torch.from_numpy(np.ascontiguousarray(a).astype(x.dtype))
     tensor = array(x)

@@ -53,7 +53,7 @@ def by_hand(x: np.ndarray, y: np.ndarray, h: float) -> Rivals:
     """Returns the sum as one writes it in torch, a thousand queries at a time."""
     if not installed("torch"):
         return {}
-    import torch
+    torch = importlib.import_module("torch")
 
     def one(dtype: Any) -> Any:
         points, queries = (torch.as_tensor(a / h, dtype=dtype) for a in (x, y))
