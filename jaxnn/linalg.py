@@ -91,6 +91,7 @@ def map_rows(f: Callable[[PyTree], PyTree], rows: PyTree, size: int) -> PyTree:
     n = _length(rows)
     if size >= n:
         return f(rows)
+    size = -(-n // -(-n // size))  # all tiles of one length: hardly a row is seen twice
 
     def body(_: None, start: Array) -> tuple[None, PyTree]:
         return None, f(_tile(rows, start, n, size)[0])

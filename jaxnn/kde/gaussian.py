@@ -24,8 +24,9 @@ UNROLL = 32
 PRODUCT_FROM = 7
 # ... for rows of at most this square length: its error is eps times that, in powers of two.
 PRODUCT_REACH = 2.0**12
-# Points in a tile of the softmax, of which derivatives are products.
-SOFTMAX = 512
+# Points in a tile of the softmax, of which derivatives are products: after differences, and after a
+# matrix product.
+SOFTMAX, SOFTMAX_PRODUCT = 512, 128
 
 
 class Centres(NamedTuple):
@@ -57,8 +58,7 @@ def log_gaussian_sum(
     """
     unit = (LOG2_E / 2) ** 0.5
     centres = Centres(points * unit, log_weights * LOG2_E, jnp.arange(points.shape[0]))
-    tiles = -(-queries.shape[0] // linalg.tile_rows(queries.shape[0], UNROLL))
-    size = -(-queries.shape[0] // tiles)
+    size = linalg.tile_rows(queries.shape[0], UNROLL // 2)
     sums = linalg.map_rows(lambda t: _log2_sums(t, centres), Tile(queries * unit, own), size)
     return LN_2 * sums
 
@@ -159,6 +159,14 @@ def _totals_by_product(
     return linalg.fold_rows(step, jnp.zeros_like(square_lengths), (left, centres.row), UNROLL)
 
 
+def _square_distances(y: Float[Array, "q d"], x: Float[Array, "k d"]) -> Float[Array, "q k"]:
+    """Returns |y - x|² as fast as derivatives can use it; `linalg.square_distances` is exact."""
+    if x.shape[1] < PRODUCT_FROM:
+        return linalg.square_distances(x, y).T  # along the queries the loops run faster
+    cross = jnp.matmul(y, x.T, precision=lax.Precision.HIGHEST)
+    return jnp.sum(y * y, axis=1)[:, None] + jnp.sum(x * x, axis=1)[None, :] - 2 * cross
+
+
 @log_gaussian_sum.defjvp
 def _log_gaussian_sum_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     value = log_gaussian_sum(*primals)
@@ -182,10 +190,10 @@ def log_gaussian_tangent(value: Float[Array, " m"], primals: tuple, tangents: tu
         y, dy, shift, own = rows
         x, dx, a, da, row = tile
         a = jnp.where(fresh, a, -jnp.inf)
-        exponents = a[:, None] - linalg.square_distances(x, y) / 2 - shift[None, :]
+        exponents = a[None, :] - _square_distances(y, x) / 2 - shift[:, None]
         if own is not None:
-            exponents = jnp.where(row[:, None] == own[None, :], -jnp.inf, exponents)
-        softmax = exp2(exponents * LOG2_E).T
+            exponents = jnp.where(own[:, None] == row[None, :], -jnp.inf, exponents)
+        softmax = exp2(exponents * LOG2_E)
         moved = softmax @ jnp.concatenate([dx, (da - jnp.sum(x * dx, axis=1))[:, None]], axis=1)
         mean = softmax @ x
         return jnp.sum(y * moved[:, :-1], axis=1) + moved[:, -1] + jnp.sum(mean * dy, axis=1)
@@ -194,8 +202,9 @@ def log_gaussian_tangent(value: Float[Array, " m"], primals: tuple, tangents: tu
     def of_tile(rows: tuple) -> Float[Array, " q"]:
         step = lambda total, tile, fresh: total + share(rows, tile, fresh)
         tiles = (points, dpoints, log_weights, dlog_weights, jnp.arange(points.shape[0]))
-        return linalg.fold_rows(step, jnp.zeros_like(rows[2]), tiles, SOFTMAX)
+        return linalg.fold_rows(step, jnp.zeros_like(rows[2]), tiles, block)
 
-    size = linalg.tile_rows(queries.shape[0], SOFTMAX)
+    block = SOFTMAX if points.shape[1] < PRODUCT_FROM else SOFTMAX_PRODUCT
+    size = linalg.tile_rows(queries.shape[0], block)
     tangent = linalg.map_rows(of_tile, (queries, dqueries, shift, own), size)
     return tangent - jnp.where(some, jnp.sum(queries * dqueries, axis=1), 0.0)

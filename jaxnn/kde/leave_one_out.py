@@ -116,10 +116,13 @@ def leave_one_out_sum(
     shared = kernel.name == "gaussian" and points.dtype.itemsize >= 4
     if shared and scales.shape[0] >= SHARED_FROM:
         return _gaussian(points, log_weights, scales)
-    own = jnp.arange(points.shape[0])
+    rows = jnp.arange(points.shape[0])
 
     def one(scale: Float[Array, ""]) -> Float[Array, " n"]:
         scaled = points / scale
+        # What did not depend on the scale JAX would compute before the loop, under `grad`, and keep
+        # for all pairs: who leaves out whom is made to look so.
+        own = rows + jnp.isnan(scaled[0, 0])
         return log_kernel_sum(kernel, scaled, scaled, log_weights, own=own)
 
     return lax.map(one, scales)
@@ -160,17 +163,14 @@ def _log2_sums(
     def sums(shifts: Float[Array, "B q"]) -> Float[Array, "B q"]:
         """Returns the sums of 2^(exponent - shift)."""
 
-        def step(carry: Array, block: Block, fresh: Array) -> Array:
-            r2 = radii(block, fresh)
+        def step(total: Array, block: Block, fresh: Array) -> Array:
+            each = jax.tree.map(lambda a: a[:, None], (block, fresh))
+            # A loop: else XLA would make the distances again for every bandwidth.
+            r2 = lax.map(lambda one: radii(*one)[0], each)
             weights = jnp.where(jnp.isneginf(block[1]), 0.0, block[1])  # their radius is infinite
-
-            def one(_: None, of_scale: tuple[Array, Array, Array]) -> tuple[None, Array]:
-                value, inverse, shift = of_scale
-                for weight, row in zip(weights, r2, strict=True):
-                    value += exp2((weight - shift) - row * inverse)
-                return None, value
-
-            return lax.scan(one, None, (carry, inverses, shifts))[1]
+            for weight, row in zip(weights, r2, strict=True):
+                total += exp2((weight - shifts) - row[None, :] * inverses[:, None])
+            return total
 
         return linalg.fold_rows(step, jnp.zeros_like(shifts), rows, UNROLL)
 

@@ -109,12 +109,6 @@ def _exponents(
     return _weights(tile, queries, fresh) + exponents
 
 
-def _query_tile(m: int) -> int:
-    """Returns the rows of a tile of queries, with tiles of (nearly) the same size."""
-    tiles = -(-m // linalg.tile_rows(m, UNROLL))
-    return -(-m // tiles)
-
-
 def log_kernel_sum(
     kernel: Kernel,
     queries: Float[Array, "m d"],
@@ -146,7 +140,7 @@ def log_kernel_sum(
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _log_kernel_sum(kernel: Kernel, queries: Queries, points: Points) -> Float[Array, " m"]:
     f = functools.partial(_of_exponents if kernel.profile is None else _of_values, kernel, points)
-    return linalg.map_rows(f, queries, _query_tile(queries.at.shape[0]))
+    return linalg.map_rows(f, queries, linalg.tile_rows(queries.at.shape[0], UNROLL))
 
 
 def _of_exponents(kernel: Kernel, points: Points, queries: Queries) -> Float[Array, " q"]:
@@ -192,6 +186,8 @@ def _log_kernel_sum_jvp(
             step = lambda total, tile, fresh: total + share(*rows, tile, fresh)
             return linalg.fold_rows(step, jnp.zeros_like(rows[1]), points, UNROLL)
 
-        return linalg.map_rows(of_tile, (queries, shift), _query_tile(queries.at.shape[0]))
+        return linalg.map_rows(
+            of_tile, (queries, shift), linalg.tile_rows(queries.at.shape[0], UNROLL)
+        )
 
     return value, jax.jvp(shares, primals, tangents)[1]
