@@ -1,8 +1,8 @@
 """The density on a regular grid in one to three dimensions, from binned data.
 
 A point costs the few nodes around it (see `jaxnn.kde.splines`), whatever the size of the grid.
-The binned data are then multiplied along each axis by a matrix of kernel values, so that there is
-no wrap-around, and bins beyond the grid keep the edges free of piled-up points.
+The binned data are then convolved with the kernel along each axis, without wrap-around, and bins
+beyond the grid keep the edges free of piled-up points.
 """
 
 import functools
@@ -18,7 +18,7 @@ from jaxnn.kde import splines
 from jaxnn.kde.kernels import Kernel
 from jaxnn.kde.model import KDE, check_model, one_width_per_feature
 
-MOST = 4096  # nodes of an axis: the kernel matrix has their square
+MOST = 4096  # nodes of an axis
 REACH = 4.0  # bandwidths of the default grid beyond the data
 
 
@@ -146,9 +146,9 @@ def _evaluate(
     positions = (points - start[None, :]) / steps[None, :] + pad
     padded = [size + 2 * pad for size in nodes]
     bins = splines.scatter(positions, jnp.exp(log_weights), degree, padded)
-    matrices = []
+    kernels = []
     for j, size in enumerate(nodes):
-        apart = jnp.arange(size)[:, None] + pad - jnp.arange(padded[j])[None, :]
+        apart = splines.lags(size, padded[j], pad)
         rho = steps[j] / widths[j]
         if gaussian:
             value = splines.sharpened_gaussian(apart.astype(dtype), rho, degree + 1)
@@ -156,6 +156,6 @@ def _evaluate(
             value = jnp.where(rho <= 1, value, plain)  # too coarse; refused unless traced
         else:
             value = jnp.exp(kernel.log_profile(jnp.square(apart * rho)) - kernel.log_norm(1))
-        matrices.append(value / widths[j])
+        kernels.append(value / widths[j])
     axes = [start[j] + steps[j] * jnp.arange(size, dtype=dtype) for j, size in enumerate(nodes)]
-    return tuple(axes), splines.convolve(bins, matrices)
+    return tuple(axes), splines.convolve(bins, kernels)

@@ -128,11 +128,11 @@ def log_gaussian_sum_near(
     low = jnp.min(points, axis=0)[None, :] - MARGIN
     place = lambda rows: (rows - low) / grid.rho + DEGREE // 2
     sums = splines.scatter(place(points), weights, DEGREE, grid.nodes)
-    apart = lambda nodes: (jnp.arange(nodes)[:, None] - jnp.arange(nodes)[None, :]).astype(
-        low.dtype
-    )
     kernels = [
-        splines.sharpened_gaussian(apart(nodes), grid.rho, 2 * (DEGREE + 1)) for nodes in grid.nodes
+        splines.sharpened_gaussian(
+            splines.lags(nodes, nodes).astype(low.dtype), grid.rho, 2 * (DEGREE + 1)
+        )
+        for nodes in grid.nodes
     ]
     convolved = splines.convolve(sums, kernels) * (2 * math.pi) ** (d / 2)
     positions = place(queries)
