@@ -29,8 +29,8 @@ MARGIN = 1.0  # bandwidths of grid beyond the outermost points
 MOST_NODES = 2**23
 LEAST_PAIRS = 2**27  # from here on `auto` leaves the exact sum
 LEAST_TOLERANCE = 40.0  # in units of eps, below which rounding sends all queries to the exact sum
-ROUNDING = 8.0  # error of a convolved grid in units of eps times its peak
-REPAIR = 4096  # queries of one exact tile
+ROUNDING = 8.0  # error of a convolved grid in units of eps, relative to what is added up
+REPAIR = 512  # queries of one exact tile
 
 
 class Grid(NamedTuple):
@@ -119,8 +119,9 @@ def log_gaussian_sum_near(
     """Returns `log_gaussian_sum`, each value off by at most about `tolerance` nats.
 
     The density from the grid is off by at most 2 d `alias_bound` of the largest possible density
-    (all points in one place), and by rounding, some eps of its peak.  Queries below the sum of
-    these over the tolerance, and those off the grid, are summed exactly.
+    (all points in one place), and by rounding: some eps of itself, or of its peak where an axis is
+    so long that it is transformed.  Queries whose density is below these over the tolerance, and
+    those off the grid, are summed exactly.
     """
     d = points.shape[1]
     top = jnp.max(log_weights)
@@ -134,15 +135,23 @@ def log_gaussian_sum_near(
         )
         for nodes in grid.nodes
     ]
-    convolved = splines.convolve(sums, kernels) * (2 * math.pi) ** (d / 2)
+    unit = (2 * math.pi) ** (d / 2)
+    convolved = splines.convolve(sums, kernels) * unit
     positions = place(queries)
     last = jnp.asarray(grid.nodes, low.dtype)[None, :] - (DEGREE // 2 + 2)
     inside = jnp.all((positions >= DEGREE // 2) & (positions <= last), axis=1)
     density = splines.gather(convolved, jnp.where(inside[:, None], positions, 0.0), DEGREE)
 
-    error = 2 * d * splines.alias_bound(grid.rho, DEGREE) * jnp.sum(weights)
-    error += ROUNDING * float(jnp.finfo(low.dtype).eps) * jnp.max(convolved)
-    good = inside & (density * tolerance >= error)
+    alias = 2 * d * splines.alias_bound(grid.rho, DEGREE) * jnp.sum(weights)
+    rounding = ROUNDING * float(jnp.finfo(low.dtype).eps)
+    if all(splines.by_product(nodes, nodes, d) for nodes in grid.nodes):
+        # Relative to the sum of absolute terms, which is no more than the sum but for cancellation.
+        terms = splines.convolve(sums, [jnp.abs(kernel) for kernel in kernels]) * unit
+        enough = convolved * tolerance >= alias
+        rounding *= jnp.max(jnp.where(enough, terms / jnp.where(enough, convolved, 1.0), 1.0))
+        good = inside & (density * (tolerance - rounding) >= alias)
+    else:
+        good = inside & (density * tolerance >= alias + rounding * jnp.max(convolved))
     values = top + jnp.log(jnp.where(good, density, 1.0))
 
     m = queries.shape[0]

@@ -132,18 +132,23 @@ def lags(size: int, nodes: int, pad: int = 0) -> Int[Array, " l"]:
     return jnp.arange(size + nodes - 1) - (nodes - 1) + pad
 
 
+def by_product(size: int, nodes: int, d: int) -> bool:
+    """Returns whether `convolve` multiplies by a matrix rather than transform the axis."""
+    return size * nodes <= (LARGEST_MATRIX if d > 1 else LARGEST_MATRIX // 16)
+
+
 def convolve(
     grid: Float[Array, " *nodes"], kernels: Sequence[Float[Array, " _"]]
 ) -> Float[Array, "..."]:
     """Returns `grid` convolved along each axis with the kernel's values at `lags`: no wrap-around.
 
-    One axis alone, or a long one, by Fourier transforms; else by a matrix product, which is faster
-    for the sizes that a grid has.
+    By a matrix product, which is the faster for the sizes that a grid has, and whose rounding is
+    relative to what it adds up; along a long axis by Fourier transforms.
     """
     for axis, values in enumerate(kernels):
         nodes = grid.shape[axis]
         size = values.shape[0] - nodes + 1
-        if grid.ndim == 1 or size * nodes > LARGEST_MATRIX:
+        if not by_product(size, nodes, grid.ndim):
             length = 2 ** math.ceil(math.log2(values.shape[0]))  # what wraps around is not read
             lines = jnp.fft.rfft(jnp.moveaxis(grid, axis, -1), length)
             lines = lines * jnp.fft.rfft(values, length).reshape((*(1,) * (grid.ndim - 1), -1))
