@@ -6,6 +6,7 @@ results carry flags instead.  Every message reads `where: what must hold, what w
 """
 
 import difflib
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -24,7 +25,12 @@ def concrete(x: Any) -> bool:
 def holds(condition: Callable[[], ArrayLike]) -> bool:
     """Returns whether a condition on concrete values holds, also while JAX traces around them."""
     with jax.ensure_compile_time_eval():
-        return bool(jnp.all(condition()))
+        found = condition()
+        return bool(found) if jnp.ndim(found) == 0 else bool(jnp.all(found))
+
+
+# One program rather than one an operation: the first call of a function waits for each.
+_all_finite = jax.jit(lambda x: jnp.all(jnp.isfinite(x)))
 
 
 def _why_no_numbers(x: Any) -> str:
@@ -82,7 +88,7 @@ def shape(where: str, name: str, x: Any, expected: tuple[int | None, ...]) -> No
 
 def finite(where: str, name: str, x: Array) -> None:
     """Raises ValueError, naming the first offending place, if `x` has a NaN or an infinity."""
-    if not concrete(x) or holds(lambda: jnp.isfinite(x)):
+    if not concrete(x) or holds(lambda: _all_finite(x)):
         return
     with jax.ensure_compile_time_eval():
         place = tuple(int(i) for i in jnp.argwhere(~jnp.isfinite(x))[0])
@@ -153,7 +159,9 @@ def _number(where: str, name: str, x: ArrayLike, wanted: str, low: float, high: 
     if not concrete(x):
         return
 
-    def inside() -> Array:
+    def inside() -> ArrayLike:
+        if isinstance(x, int | float):
+            return (x > low if open_low else x >= low) and x <= high and math.isfinite(x)
         array = jnp.asarray(x)
         above = array > low if open_low else array >= low
         return above & (array <= high) & jnp.isfinite(array)

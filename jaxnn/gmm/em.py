@@ -265,7 +265,7 @@ def fit(
         max_steps = checks.count(where, "max_steps", max_steps, least=0)
     weight = row_weights(where, x, sample_weight)
     k, n = mixture.means.shape[0], x.shape[0]
-    if checks.concrete(weight):
+    if sample_weight is not None and checks.concrete(weight):
         with jax.ensure_compile_time_eval():
             n = int(jnp.sum(weight > 0))
     if k > n:

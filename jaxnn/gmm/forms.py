@@ -22,7 +22,7 @@ from jaxnn.linalg import tile_rows
 # in every term then adds up to 2e-3 nats in float32, 4e-12 in float64; in practice to far less.
 LARGEST_SUM = 2**14
 # Fewer multiplications than this are done before a second program would have been compiled.
-SMALL = 2**16
+SMALL = 2**15
 
 LogWeights = Float[Array, " k"]
 Joint = Float[Array, "k c"]
@@ -90,8 +90,8 @@ def choose(
 ) -> Result:
     """Returns `run(form)` of the fast form where it is accurate, else of the whitened one.
 
-    The choice is made by the mixture's own numbers, inside the program.  Under `vmap` both are
-    run and one is selected.
+    The choice is made by the mixture's own numbers, inside the program; under `vmap` it is one for
+    all members, since both forms would be run otherwise.
     """
     safe = whitened(log_weights, means, cov)
     if type(cov) not in NATURAL or n * means.size < SMALL:
@@ -101,10 +101,23 @@ def choose(
     natural = NATURAL[type(cov)](cov, means, centre)
     natural = natural._replace(eta=jnp.where(alive[:, None], natural.eta, 0.0))
     return lax.cond(
-        trusted(natural, alive),
+        _for_all(trusted(natural, alive)),
         lambda: run(linear(natural, log_weights, means, cov)),
         lambda: run(safe),
     )
+
+
+@jax.custom_batching.custom_vmap
+def _for_all(flag: Bool[Array, ""]) -> Bool[Array, ""]:
+    """Returns the flag; under `vmap` whether that of every member is set."""
+    return flag
+
+
+@_for_all.def_vmap
+def _for_all_members(
+    size: int, batched: list[bool], flags: Bool[Array, " b"]
+) -> tuple[Bool[Array, ""], bool]:
+    return _for_all(jnp.all(flags, axis=0)), False
 
 
 def trusted(natural: Natural, alive: Bool[Array, " k"]) -> Bool[Array, ""]:

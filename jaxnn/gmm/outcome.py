@@ -75,6 +75,7 @@ def unfinished(fit: Fit, tol: Float[Array, "*batch"]) -> Bool[Array, "*batch"]:
     return moving & (fit.status < Status.LOWERED)
 
 
+@jax.jit
 def sound(mixture: GMM) -> Bool[Array, ""]:
     """Returns whether means and covariances are finite, and no log-weight is NaN or +inf."""
     weights = jnp.all(mixture.log_weights < jnp.inf)

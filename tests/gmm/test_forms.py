@@ -161,6 +161,12 @@ def test_which_form_is_taken(monkeypatch):
         cov=tight.cov._replace(scale_tril=ordinary.cov.scale_tril.at[1:].set(1e-200)),
     )
     assert form_taken(off, n) == 6 + 3 * 3, "components of weight zero must not count"
+    pair = jax.tree.map(lambda *leaves: jnp.stack(leaves), ordinary, tight)
+    both = jax.vmap(lambda mixture: width_taken(mixture, n))
+    assert both(pair).tolist() == [6, 6], "one choice for all members"
+    assert both(jax.tree.map(lambda a: a[:1], pair)).tolist() == [6 + 3 * 3]
+    program = jax.jit(jax.vmap(both)).lower(jax.tree.map(lambda a: a[None], pair))
+    assert program.as_text().count("stablehlo.case") == 1, "and only one form is run"
     broken = ordinary._replace(means=ordinary.means * jnp.nan)
     assert form_taken(broken, n) == 6
     monkeypatch.delitem(NATURAL, gmm.Full)
