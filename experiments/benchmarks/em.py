@@ -9,12 +9,10 @@ import contextlib
 import importlib
 import importlib.util
 import os
-import re
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -25,7 +23,7 @@ from jax.scipy.stats import multivariate_normal
 from sklearn.datasets import load_iris
 from sklearn.mixture import GaussianMixture
 
-from experiments.benchmarks.harness import heading, race
+from experiments.benchmarks.harness import heading, memory_added, race
 from jaxnn import gmm, sweep
 
 STEPS = 5
@@ -149,21 +147,12 @@ def densities(n: int, dtype: str) -> None:
     race(f"log_prob and its gradient, {name}", rivals)
 
 
-def _status(field: str) -> float:
-    """Returns a field of this process's memory, MB (Linux)."""
-    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return int(found[1]) / 1e3 if found else float("nan")
-
-
 def memory_here(n: int) -> None:
     """Prints the peak memory that two steps of EM add to the data, MB."""
     draw = jax.jit(lambda key: jax.random.normal(key, (n, 8), jnp.float32))
     x = jax.block_until_ready(draw(jax.random.key(0)))
     start = gmm.init(jax.random.key(0), x[:2000], 32, family="diag")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak so far was that of drawing the data
-    before = _status("VmRSS")
-    jax.block_until_ready(gmm.fit(start, x, tol=0.0, max_steps=2))
-    print(f"{_status('VmHWM') - before:.0f}")
+    print(f"{memory_added(lambda: gmm.fit(start, x, tol=0.0, max_steps=2)):.0f}")
 
 
 def memory(n: int) -> None:

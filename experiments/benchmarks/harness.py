@@ -2,9 +2,11 @@
 
 import os
 import platform
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -43,6 +45,20 @@ def race(title: str, rivals: Mapping[str, Callable[[], Any]], rounds: int = 5) -
     if not console.is_terminal:
         console.width = 100
     console.print(table)
+
+
+def _status(field: str) -> float:
+    """Returns a field of this process's memory, MB (Linux)."""
+    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found[1]) / 1e3 if found else float("nan")
+
+
+def memory_added(call: Callable[[], Any]) -> float:
+    """Returns the peak memory that `call` adds, compilation and result included, MB (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    before = _status("VmRSS")
+    jax.block_until_ready(call())
+    return _status("VmHWM") - before
 
 
 def heading() -> str:

@@ -1,13 +1,11 @@
 """How fast are exact, near-exact and binned kernel densities beside the peers?
 
 Errors first, against a float64 sum on a sample of the queries; then the first call, compilation
-included, and medians of interleaved calls.  KDEpy and torch take part where they are installed.
+included, and medians of interleaved calls.  Peers take part where they are installed (`kde_peers`).
 """
 
 import argparse
 import functools
-import importlib
-import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -19,16 +17,12 @@ from scipy.stats import gaussian_kde
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KernelDensity
 
-from experiments.benchmarks.harness import heading, race
+from experiments.benchmarks import kde_peers
+from experiments.benchmarks.harness import heading, memory_added, race
+from experiments.benchmarks.kde_peers import Rivals
 from jaxnn import kde
 
 DTYPES = ("float64", "float32")
-Rivals = dict[str, Callable[[], Any]]
-
-
-def installed(name: str) -> bool:
-    """Returns whether a peer can be imported."""
-    return importlib.util.find_spec(name) is not None
 
 
 def truth(x: np.ndarray, y: np.ndarray, h: float) -> np.ndarray:
@@ -49,26 +43,6 @@ def ours(x: np.ndarray, y: np.ndarray, h: float, **options: Any) -> Rivals:
     return {f"jaxnn{tag}, {dtype}": one(dtype) for dtype in DTYPES}
 
 
-def by_hand(x: np.ndarray, y: np.ndarray, h: float) -> Rivals:
-    """Returns the sum as one writes it in torch, a thousand queries at a time."""
-    if not installed("torch"):
-        return {}
-    torch = importlib.import_module("torch")
-
-    def one(dtype: Any) -> Any:
-        points, queries = (torch.as_tensor(a / h, dtype=dtype) for a in (x, y))
-        parts = [
-            torch.logsumexp(-0.5 * torch.cdist(part, points) ** 2, dim=1)
-            for part in queries.split(1000)
-        ]
-        return torch.cat(parts)
-
-    return {
-        "torch by hand, float32": lambda: one(torch.float32),
-        "torch by hand, float64": lambda: one(torch.float64),
-    }
-
-
 def exact(n: int, d: int) -> None:
     """Races log-densities of n queries under n points, Gaussian kernel, Scott's bandwidth."""
     rng = np.random.default_rng(0)
@@ -83,11 +57,13 @@ def exact(n: int, d: int) -> None:
            (mine | fast).items()})  # fmt: skip
     jax.clear_caches()
     rivals: Rivals = {"scipy": lambda: peer.evaluate(y.T)}
-    if n <= 20_000:
-        rivals |= {
+    theirs = kde_peers.exact(x, y, h)
+    if n > 20_000:
+        rivals |= {name: call for name, call in theirs.items() if name == "kern"}
+    else:
+        rivals |= theirs | {
             "scipy, logs": lambda: peer.logpdf(y.T),
             "scikit-learn, rtol 1e-4": lambda: KernelDensity(**loose).fit(x).score_samples(y),
-            **by_hand(x, y, h),
             "jax.scipy, float32": functools.partial(
                 jax.jit(lambda x, y: jax.scipy.stats.gaussian_kde(x, bw_method=h).logpdf(y)),
                 *(jnp.asarray(a.T, "float32") for a in (x, y)),
@@ -107,12 +83,7 @@ def grid(n: int, d: int, nodes: int) -> None:
         ends: dict[str, Any] = {"low": float(axis[0]), "high": float(axis[-1])}
         return lambda: kde.on_grid(model, nodes, degree=degree, **ends)[1]
 
-    rivals: Rivals = {}
-    if installed("KDEpy"):
-        FFTKDE = importlib.import_module("KDEpy").FFTKDE
-
-        flat = np.stack(np.meshgrid(*[axis] * d, indexing="ij"), axis=-1).reshape(-1, d)
-        rivals["KDEpy"] = lambda: FFTKDE(bw=h).fit(x).evaluate(flat).reshape((nodes,) * d)
+    rivals = kde_peers.on_grid(x, axis, h)
     for dtype in DTYPES:
         for degree in (1, 3):
             rivals[f"jaxnn, degree {degree}, {dtype}"] = one(dtype, degree)
@@ -141,7 +112,7 @@ def leave_one_out(n: int, d: int) -> None:
         constant = np.log(n - 1) + d / 2 * np.log(2 * np.pi)
         return jnp.mean(jax.nn.logsumexp(masked, axis=1)) - constant - jnp.sum(jnp.log(h))
 
-    values: Rivals = {"scikit-learn, 5 folds": search}
+    values: Rivals = {"scikit-learn, 5 folds": search, **kde_peers.leave_one_out(x, widths)}
     slopes: Rivals = {}
     for dtype in DTYPES:
         data, hs = jnp.asarray(x, dtype), jnp.asarray(widths, dtype)
@@ -167,7 +138,8 @@ def batch(sets: int) -> None:
     rivals: Rivals = {
         "scipy": lambda: [
             gaussian_kde(a.T, bw_method=h).evaluate(b.T) for a, b in zip(x, y, strict=True)
-        ]
+        ],
+        **kde_peers.batch(x[:, :, 0], y[:, :, 0], h),
     }
     for dtype in DTYPES:
         rivals[f"jaxnn, vmap, {dtype}"] = functools.partial(
@@ -179,11 +151,21 @@ def batch(sets: int) -> None:
     race(f"{sets:,} densities of 200 points", rivals)
 
 
+def memory(n: int) -> None:
+    """Prints the peak memory that n queries of n points in two dimensions add."""
+    x, y = (jnp.asarray(a, "float32") for a in np.random.default_rng(0).normal(size=(2, n, 2)))
+    model = kde.fit(x, bandwidth=float(n ** (-1 / 6)))
+    for method in ("exact", "fast"):
+        added = memory_added(lambda m=method: kde.log_prob(model, y, method=m, tolerance=1e-5))
+        print(f"{n:,} × {n:,}, d = 2, float32, {method}: {added:.0f} MB added")
+
+
 def main() -> None:
     """Runs all races."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows")
     races = {
+        "memory": lambda n: memory(100_000 // n),
         "exact": lambda n: (exact(20_000 // n, 2), exact(20_000 // n, 16)),
         "large": lambda n: exact(100_000 // n, 2),
         "grid": lambda n: (grid(1_000_000 // n, 1, 1024), grid(100_000 // n, 2, 256)),
