@@ -1,4 +1,4 @@
-"""How fast are a step of EM, a log-density and many small fits beside the peers?
+"""How fast are a step of EM and a log-density beside the peers?  `mixtures_many` has many fits.
 
 Same start, same number of steps, no ridge; log-likelihoods are compared before any clock runs.
 With SCIPY_ARRAY_API=1 in the environment scikit-learn also runs on torch arrays.
@@ -6,6 +6,7 @@ With SCIPY_ARRAY_API=1 in the environment scikit-learn also runs on torch arrays
 
 import argparse
 import contextlib
+import functools
 import importlib
 import importlib.util
 import os
@@ -92,36 +93,24 @@ def one_size(n: int, d: int, k: int, family: str, dtype: str) -> None:
     race(name, {**rivals, "jaxnn": ours})
 
 
-def separate_fits(n: int, dtype: str) -> None:
-    """Races 64 data sets, each fitted from its own start to a tolerance of 1e-3."""
-    sets = [clusters(n, 4, 5, dtype, seed) for seed in range(64)]
-    x = jnp.stack(sets)
-    keys = jax.random.split(jax.random.key(0), 64)
-    starts = jax.vmap(lambda key, rows: gmm.init(key, rows, 5))(keys, x)
-    each = [jax.tree.map(lambda leaf, i=i: leaf[i], starts) for i in range(64)]
-    one = lambda pair: gmm.fit(pair[0], pair[1], tol=1e-3, ridge=1e-6)
-    mapped = jax.jit(lambda s, rows: jax.lax.map(one, (s, rows)))
-    batched = jax.jit(lambda s, rows: jax.vmap(lambda *pair: one(pair))(s, rows))
+def tfp_peer(x: jax.Array) -> Callable[..., jax.Array] | None:
+    """Returns the log-density of TensorFlow Probability on JAX, if it is installed."""
+    if not importlib.util.find_spec("tensorflow_probability"):
+        return None
+    # Its release 0.25 looks for a name that JAX has moved.
+    moved = importlib.import_module("jax._src.core").pytype_aval_mappings
+    vars(importlib.import_module("jax.interpreters.xla"))["pytype_aval_mappings"] = moved
+    tfd = importlib.import_module("tensorflow_probability.substrates.jax").distributions
 
-    def theirs() -> list[GaussianMixture]:
-        return [
-            peer(start, "full", reg_covar=1e-6, tol=1e-3, max_iter=200).fit(rows)
-            for start, rows in zip(each, sets, strict=True)
-        ]
+    def log_prob(log_weights: jax.Array, means: jax.Array, cov: jax.Array) -> jax.Array:
+        parts = tfd.MultivariateNormalTriL(means, jnp.linalg.cholesky(cov))
+        return tfd.MixtureSameFamily(tfd.Categorical(logits=log_weights), parts).log_prob(x)
 
-    scores = np.array([fit.score(rows) for fit, rows in zip(theirs(), sets, strict=True)])
-    gap = np.median(np.abs(mapped(starts, x).log_lik - scores))
-    jax.clear_caches()
-    rivals = {
-        "scikit-learn": theirs,
-        "jaxnn, map": lambda: mapped(starts, x),
-        "jaxnn, vmap": lambda: batched(starts, x),
-    }
-    race(f"64 fits of {n:,} × 4, 5 full, {dtype}; median difference {gap:.1e}", rivals)
+    return log_prob
 
 
 def densities(n: int, dtype: str) -> None:
-    """Races log-densities and their gradients against the textbook line of JAX."""
+    """Races log-densities and their gradients against TFP and the textbook line of JAX."""
     x = jnp.asarray(clusters(n, 16, 16, dtype))
     mixture = gmm.init(jax.random.key(0), x, 16)
     given = (mixture.log_weights, mixture.means, mixture.cov.covariances(mixture.means))
@@ -134,17 +123,20 @@ def densities(n: int, dtype: str) -> None:
         call = jax.jit(jax.value_and_grad(lambda *a: jnp.mean(f(*a)), argnums=range(len(args))))
         return lambda: call(*args)
 
-    plain = jax.jit(textbook)
-    gap = jnp.max(jnp.abs(plain(*given) - gmm.log_prob(mixture, x)))
+    peers = {"TFP": tfp_peer(x), "textbook JAX": textbook}
+    peers = {name: peer for name, peer in peers.items() if peer is not None}
+    mine = gmm.log_prob(mixture, x)
+    gap = max(float(jnp.max(jnp.abs(peer(*given) - mine))) for peer in peers.values())
     jax.clear_caches()
     name = f"{n:,} × 16, 16 full, {dtype}"
-    rivals = {"textbook JAX": lambda: plain(*given), "jaxnn": lambda: gmm.log_prob(mixture, x)}
-    race(f"log_prob, {name}; largest difference {gap:.1e}", rivals)
-    rivals = {
-        "textbook JAX": with_gradient(textbook, *given),
-        "jaxnn": with_gradient(lambda m: gmm.log_prob(m, x), mixture),
+    values: dict[str, Callable[[], Any]] = {
+        who: functools.partial(jax.jit(peer), *given) for who, peer in peers.items()
     }
-    race(f"log_prob and its gradient, {name}", rivals)
+    values["jaxnn"] = lambda: gmm.log_prob(mixture, x)
+    race(f"log_prob, {name}; largest difference {gap:.1e}", values)
+    slopes = {who: with_gradient(peer, *given) for who, peer in peers.items()}
+    slopes["jaxnn"] = with_gradient(lambda m: gmm.log_prob(m, x), mixture)
+    race(f"log_prob and its gradient, {name}", slopes)
 
 
 def memory_here(n: int) -> None:
@@ -200,7 +192,6 @@ def main() -> None:
     one_size(1_000_000 // share, 8, 32, "diag", "float32")
     one_size(200_000 // share, 64, 16, "full", "float32")
     for dtype in ("float64", "float32"):
-        separate_fits(2_000 // share, dtype)
         densities(100_000 // share, dtype)
     many_starts()
     memory(5_000_000 // share)
