@@ -71,7 +71,7 @@ def test_samples_have_the_distribution_of_the_stack():
     states = jnp.asarray(list(itertools.product((0.0, 1.0), repeat=4)))
     prior = jnp.exp(rbm.log_prob(STACK[1], states, rbm.log_partition(STACK[1])))
     given = rbm.visible_given_hidden(STACK[0], states)
-    drawn = np.asarray(dbn.sample(KEYS[3], STACK, n, steps=200))
+    drawn = np.asarray(dbn.sample(KEYS[3], STACK, n, steps=50))
     for power, wanted in (
         (drawn, prior @ given),
         (drawn[:, :1] * drawn, prior @ (given[:, :1] * jnp.where(jnp.arange(5) == 0, 1.0, given))),
@@ -84,7 +84,7 @@ def test_one_machine_samples_as_itself():
     n = 20_000
     states = jnp.asarray(list(itertools.product((0.0, 1.0), repeat=5)))
     p = jnp.exp(rbm.log_prob(STACK[0], states, rbm.log_partition(STACK[0])))
-    drawn = np.asarray(dbn.sample(KEYS[3], STACK[:1], n, steps=200))
+    drawn = np.asarray(dbn.sample(KEYS[3], STACK[:1], n, steps=50))
     assert np.all(np.abs(drawn.mean(0) - p @ states) < 5 * drawn.std(0) / n**0.5)
 
 
@@ -102,7 +102,7 @@ def test_pretraining_and_fine_tuning_run_under_vmap():
             k[2], params, train.Batch(ROWS, labels), descend, epochs=40, learning_rate=0.05
         )
 
-    together = jax.vmap(one)(KEYS[:2])
+    together = jax.jit(jax.vmap(one))(KEYS[:2])
     alone = one(KEYS[1])
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a[1], b, rtol=1e-9, atol=1e-12), together, alone

@@ -60,9 +60,8 @@ def test_energy_never_rises_under_asynchronous_recall(rule):
         return hopfield.energy(weights, run.state), run
 
     steps = jnp.arange(20)
-    energies, runs = jax.vmap(lambda key, state: jax.vmap(lambda n: end(key, state, n))(steps))(
-        keys, jnp.asarray(STATES)
-    )
+    path = jax.vmap(lambda key, state: jax.vmap(lambda n: end(key, state, n))(steps))
+    energies, runs = jax.jit(path)(keys, STATES)
     assert (np.diff(energies, axis=1) <= 1e-12).all()
     last = jax.tree.map(lambda a: a[:, -1], runs)
     assert last.converged.all()
@@ -84,7 +83,7 @@ def test_asynchronous_sweep_is_the_loop():
 
 def test_asynchronous_order_depends_on_the_key_and_on_the_step():
     weights = jnp.asarray(random_weights(4))
-    ends = jax.vmap(lambda k: hopfield.recall(weights, STATES[0], key=k).state)(
+    ends = jax.jit(jax.vmap(lambda k: hopfield.recall(weights, STATES[0], key=k).state))(
         jax.random.split(KEY, 32)
     )
     assert len(np.unique(ends, axis=0)) > 1
@@ -95,9 +94,8 @@ def test_asynchronous_order_depends_on_the_key_and_on_the_step():
 def test_synchronous_recall_finds_fixed_points_and_cycles():
     """Against a loop in NumPy that remembers every state it has seen."""
     weights = random_weights(5)
-    runs = jax.vmap(lambda s: hopfield.recall(jnp.asarray(weights), s, update="synchronous"))(
-        jnp.asarray(STATES)
-    )
+    together = jax.vmap(lambda s: hopfield.recall(weights, s, update="synchronous"))
+    runs = jax.jit(together)(STATES)
     for i, s in enumerate(STATES):
         seen = [s]
         while True:

@@ -135,8 +135,7 @@ def separable(key, gamma, n=30, d=4):
     return plane, x, side
 
 
-@pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("shuffled", [False, True])
+@pytest.mark.parametrize(("bias", "shuffled"), [(False, True), (True, False)])
 def test_mistakes_stay_under_novikoffs_bound(bias, shuffled):
     """Novikoff (1962): at most (R/γ)² mistakes, for 400 data sets of known margin, in any order."""
 
@@ -148,7 +147,7 @@ def test_mistakes_stay_under_novikoffs_bound(bias, shuffled):
         return fit, perceptron.bound(truth, x, y)[0], jnp.min(y * (x @ plane))
 
     gammas = jnp.repeat(jnp.array([0.05, 0.1, 0.2, 0.4]), 100)
-    fit, bound, margin = jax.vmap(one)(jax.random.split(KEY, 400), gammas)
+    fit, bound, margin = jax.jit(jax.vmap(one))(jax.random.split(KEY, 400), gammas)
     assert np.all(margin >= gammas)
     np.testing.assert_allclose(bound, (1 + bias) / margin**2, rtol=1e-9)
     assert np.all(fit.converged)
@@ -173,7 +172,7 @@ def test_the_linearly_separable_boolean_functions(n, separable):
     """
     x = np.array(list(itertools.product([-1.0, 1.0], repeat=n)))
     tables = jnp.asarray(list(itertools.product([0, 1], repeat=2**n)))
-    fit = jax.vmap(lambda y: perceptron.fit(start(n), x, y, max_passes=33))(tables)
+    fit = jax.jit(jax.vmap(lambda y: perceptron.fit(start(n), x, y, max_passes=33)))(tables)
     assert int(jnp.sum(fit.converged)) == separable
     assert np.all(fit.errors[fit.converged] == 0)
     assert np.all(fit.errors[~fit.converged] > 0)
