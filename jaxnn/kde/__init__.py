@@ -21,11 +21,16 @@ from jaxnn.kde.classify import (
     posterior,
 )
 from jaxnn.kde.conditional import Conditional, condition, conditional_log_prob, marginal
-from jaxnn.kde.cross_validation import CrossValidation, cross_validate, least_squares, likelihood
+from jaxnn.kde.cross_validation import (
+    CrossValidation,
+    cross_validate,
+    least_squares,
+    leave_one_out,
+    likelihood,
+)
 from jaxnn.kde.debias import debias, laplace_corrected
 from jaxnn.kde.grid import on_grid
 from jaxnn.kde.kernels import KERNELS, Kernel, student_t
-from jaxnn.kde.leave_one_out import leave_one_out
 from jaxnn.kde.logsum import LogSum
 from jaxnn.kde.maximise import Maximum, maximise_leave_one_out
 from jaxnn.kde.model import KDE, as_mixture, fit, log_prob, sample

@@ -74,24 +74,86 @@ def cross_validate(
     1.0
     """
     where = "kde.cross_validate"
-    x = checks.data(where, "x", x)
+    x, weights = _rows(where, x, sample_weight)
     shape = in_form(where, kernel, form)
     n, d = x.shape
-    if n < 2:
-        raise ValueError(f"{where}: x must have at least 2 rows, to leave one out, got {n}")
     folds = n if folds is None else checks.count(where, "folds", folds, least=2, most=n)
     scales = checks.floating(where, "bandwidths", bandwidths).astype(x.dtype)
     checks.shape(where, "bandwidths", scales, (None,))
-    if scales.size == 0:
-        raise ValueError(f"{where}: bandwidths must not be empty, got shape {scales.shape}")
-    checks.positive(where, "bandwidths", scales)
+    _candidates(where, scales)
     width = scaling.given(where, "unit", unit, d).astype(x.dtype)
-    weights = jnp.full(n, 1 / n, x.dtype)
-    if sample_weight is not None:
-        weights = checks.weights(where, "sample_weight", sample_weight, n)
-        weights = (weights / lax.stop_gradient(jnp.max(weights))).astype(x.dtype)
-        weights = weights / jnp.sum(weights)
     return _cross_validate(x, weights, scales, width, shape, folds)
+
+
+def leave_one_out(
+    x: Data,
+    bandwidths: Float[ArrayLike, " b"] | Float[ArrayLike, "b d"],
+    *,
+    kernel: str | Kernel = "gaussian",
+    form: str = "radial",
+    sample_weight: Weights | None = None,
+) -> Float[Array, " b"]:
+    """Returns the mean log density of the rows of `x`, each under the kernels of all the others.
+
+    For candidate h it is Σ_i w_i log( Σ_{j≠i} w_j K_h(x_i - x_j) / (1 - w_i) ) with the weights
+    scaled to sum to one (Duin 1976): what one maximises over h.  The self term is masked, not
+    subtracted.  All candidates of one number each share the distances of a Gaussian kernel: they
+    are the scores of `cross_validate`, which has one unit for all candidates.
+
+    A row that occurs twice is its own neighbour, so that with *only* such rows the likelihood
+    grows without bound as h goes to zero; with a few of them it may have a second, useless maximum
+    there.  Count such rows once, with a weight.  A row that no other kernel of compact support
+    reaches makes the mean -inf.
+
+    Args:
+        x: data, (n, d), with n at least 2.
+        bandwidths: candidates in data units, positive: one number each (b,), or one for each
+            feature (b, d).
+        kernel: as for `fit`.
+        form: as for `fit`.
+        sample_weight: weights of the rows, (n,), not negative; None for equal ones.
+
+    Returns:
+        The mean log density for each candidate, (b,), in nats and the dtype of `x`.
+
+    Raises:
+        ValueError: for fewer than 2 rows of positive weight, bad shapes or values, unknown names.
+        TypeError: for arguments that do not hold floating-point numbers.
+
+    >>> import jax.numpy as jnp
+    >>> x = jnp.array([[0.0], [1.0], [2.0]])
+    >>> [round(float(v), 3) for v in leave_one_out(x, jnp.array([0.5, 1.0, 2.0]))]
+    [-2.686, -1.747, -1.85]
+    """
+    where = "kde.leave_one_out"
+    x, weights = _rows(where, x, sample_weight)
+    shape = in_form(where, kernel, form)
+    d = x.shape[1]
+    widths = checks.floating(where, "bandwidths", bandwidths).astype(x.dtype)
+    checks.shape(where, "bandwidths", widths, (None,) if widths.ndim == 1 else (None, d))
+    _candidates(where, widths)
+    return _leave_one_out(x, weights, widths, shape)
+
+
+def _rows(where: str, x: Data, sample_weight: Weights | None) -> tuple[Array, Float[Array, " n"]]:
+    """Returns rows and their weights, which add up to one, of which one can be left out."""
+    x = checks.data(where, "x", x)
+    n = x.shape[0]
+    if n < 2:
+        raise ValueError(f"{where}: x must have at least 2 rows, to leave one out, got {n}")
+    if sample_weight is None:
+        return x, jnp.full(n, 1 / n, x.dtype)
+    weights = checks.weights(where, "sample_weight", sample_weight, n)
+    if checks.concrete(weights) and not checks.holds(lambda: jnp.sum(weights > 0) > 1):
+        raise ValueError(f"{where}: sample_weight must be positive for at least 2 rows, got 1")
+    weights = (weights / lax.stop_gradient(jnp.max(weights))).astype(x.dtype)
+    return x, weights / jnp.sum(weights)
+
+
+def _candidates(where: str, bandwidths: Array) -> None:
+    if bandwidths.size == 0:
+        raise ValueError(f"{where}: bandwidths must not be empty, got shape {bandwidths.shape}")
+    checks.positive(where, "bandwidths", bandwidths)
 
 
 @functools.partial(jax.jit, static_argnames="folds")
@@ -109,6 +171,18 @@ def _cross_validate(
     log_prob = held_out_log_prob(kernel, points, weights, scales, groups)
     scores = mean_over(weights, log_prob) - scaling.log_det(unit, d)
     return CrossValidation(scales[jnp.argmax(scores)], scores, jnp.max(scores) > -jnp.inf)
+
+
+@jax.jit
+def _leave_one_out(
+    x: Float[Array, "n d"], weights: Float[Array, " n"], widths: Array, kernel: Kernel
+) -> Float[Array, " b"]:
+    scores = lambda scales, unit: _cross_validate(x, weights, scales, unit, kernel, x.shape[0])[1]
+    if widths.ndim == 1:
+        # In units of a middle bandwidth, so that no square overflows.
+        middle = lax.stop_gradient(jnp.exp(jnp.mean(jnp.log(widths))))
+        return scores(widths / middle, middle)
+    return lax.map(lambda h: scores(jnp.ones_like(h[:1]), h)[0], widths)
 
 
 def blocks(n: int, folds: int) -> Int[Array, " n"]:

@@ -1,4 +1,4 @@
-"""Leave-one-out sums and likelihoods: each point under the kernels of all the others.
+"""Leave-one-out sums: each point under the kernels of all the others.
 
 One computation of the distances serves all bandwidths.  Shapes: n points, d features,
 B bandwidths.  The memory is O(n (d + B)) and one tile.
@@ -11,96 +11,16 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxnn import checks, linalg
+from jaxnn import linalg
 from jaxnn.kde.exp2 import LN_2, LOG2_E, exp2
 from jaxnn.kde.gaussian import log_gaussian_tangent
-from jaxnn.kde.kernels import KERNELS, Kernel
+from jaxnn.kde.kernels import Kernel
 from jaxnn.kde.logsum import UNROLL, log_kernel_sum
-from jaxnn.types import Data, Weights
 
 # Bandwidths from which the distances are kept for all: for fewer a product makes them again.
 SHARED_FROM = 3
 
 Block = tuple[Float[Array, "k d"], Float[Array, " k"], Int[Array, " k"]]  # at, log-weight, row
-
-
-def leave_one_out(
-    x: Data,
-    bandwidths: Float[Array, " B"] | Float[Array, "B d"],
-    *,
-    kernel: str = "gaussian",
-    sample_weight: Weights | None = None,
-) -> Float[Array, " B"]:
-    """Returns the mean log density of the rows of `x`, each under the kernels of all the others.
-
-    For candidate h it is Σ_i w_i log( Σ_{j≠i} w_j K_h(x_i - x_j) / (1 - w_i) ) with the weights
-    scaled to sum to one (Duin 1976): what one maximises over h.  The self term is masked, not
-    subtracted.  All candidates share the distances of a Gaussian kernel with one number each.
-
-    A row that occurs twice is its own neighbour, so that with *only* such rows the likelihood
-    grows without bound as h goes to zero; with a few of them it may have a second, useless maximum
-    there.  Count such rows once, with a weight.  A row that no other kernel of compact support
-    reaches makes the mean -inf.
-
-    Args:
-        x: data, (n, d), with n at least 2.
-        bandwidths: candidates in data units, positive: one number each (B,), or one for each
-            feature (B, d).
-        kernel: a name in `KERNELS`.
-        sample_weight: weights of the rows, (n,), not negative; None for equal ones.
-
-    Returns:
-        The mean log density for each candidate, (B,), in nats and the dtype of `x`.
-
-    Raises:
-        ValueError: for fewer than 2 rows of positive weight, bad shapes or values, unknown names.
-        TypeError: for arguments that do not hold floating-point numbers.
-
-    >>> import jax.numpy as jnp
-    >>> x = jnp.array([[0.0], [1.0], [2.0]])
-    >>> [round(float(v), 3) for v in leave_one_out(x, jnp.array([0.5, 1.0, 2.0]))]
-    [-2.686, -1.747, -1.85]
-    """
-    where = "kde.leave_one_out"
-    x = checks.data(where, "x", x)
-    checks.in_table(where, "kernel", kernel, KERNELS)
-    n, d = x.shape
-    if n < 2:
-        raise ValueError(
-            f"{where}: x must have at least 2 rows, got {n}; leaving it out, none is left"
-        )
-    widths = checks.floating(where, "bandwidths", bandwidths).astype(x.dtype)
-    checks.shape(where, "bandwidths", widths, (None,) if widths.ndim == 1 else (None, d))
-    checks.positive(where, "bandwidths", widths)
-    weights = jnp.ones(n, x.dtype)
-    if sample_weight is not None:
-        weights = checks.weights(where, "sample_weight", sample_weight, n)
-        if checks.concrete(weights) and not checks.holds(lambda: jnp.sum(weights > 0) > 1):
-            raise ValueError(f"{where}: sample_weight must be positive for at least 2 rows, got 1")
-        weights = (weights / lax.stop_gradient(jnp.max(weights))).astype(x.dtype)
-    return _leave_one_out(x, widths, weights / jnp.sum(weights), KERNELS[kernel])
-
-
-@functools.partial(jax.jit, static_argnames="kernel")
-def _leave_one_out(
-    x: Float[Array, "n d"], widths: Array, weights: Float[Array, " n"], kernel: Kernel
-) -> Float[Array, " B"]:
-    d = x.shape[1]
-    x = x - lax.stop_gradient(jnp.mean(x, axis=0))[None, :]
-    some = weights > 0
-    log_weights = jnp.where(some, jnp.log(jnp.where(some, weights, 1.0)), -jnp.inf)
-    if widths.ndim == 1:
-        # In units of a middle bandwidth, so that no square overflows.
-        unit = lax.stop_gradient(jnp.exp(jnp.mean(jnp.log(widths))))
-        sums = leave_one_out_sum(x / unit, log_weights, kernel, widths / unit)
-        log_volumes = d * jnp.log(widths)
-    else:
-        one = lambda h: leave_one_out_sum(x / h[None, :], log_weights, kernel, jnp.ones_like(h[:1]))
-        sums = lax.map(one, widths)[:, 0]
-        log_volumes = jnp.sum(jnp.log(widths), axis=1)
-    others = jnp.log1p(-jnp.where(some, weights, 0.0))
-    log_densities = jnp.where(some[None, :], sums - others[None, :], 0.0)
-    return log_densities @ weights - log_volumes - kernel.log_norm(d)
 
 
 def leave_one_out_sum(

@@ -17,6 +17,7 @@ from jaxnn.kde import cross_validation
 RNG = np.random.default_rng(0)
 X = np.concatenate([RNG.normal(size=(25, 1)), 6 + RNG.normal(size=(25, 1))])
 W = RNG.uniform(0.2, 1.0, size=50)
+PLANE = RNG.normal(size=(7, 2))
 
 
 def test_scikit_learns_digits_example():
@@ -49,6 +50,34 @@ def test_leave_one_out_equals_a_loop_in_every_unit():
 
     expected = [sum(w[i] * left_out(s, i) for i in range(20)) / w.sum() for s in scales]
     np.testing.assert_allclose(got.scores, expected, rtol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "exponential"])
+def test_the_likelihood_equals_fits_without_each_row(name):
+    """Oracle: `log_prob` of a density fitted to all rows but one, with weights.
+
+    One bandwidth for each feature, and one for both: those are the scores of `cross_validate`.
+    """
+    x, w = jnp.asarray(PLANE), jnp.asarray(W[:7]).at[2].set(0.0)
+    widths = jnp.asarray([[0.5, 0.8], [0.7, 0.7]])
+    got = kde.leave_one_out(x, widths, kernel=name, sample_weight=w)
+    same = kde.leave_one_out(x, widths[1:, 0], kernel=name, sample_weight=w)
+
+    def without(i, h):
+        others = jnp.arange(6) + (jnp.arange(6) >= i)
+        model = kde.fit(x[others], bandwidth=h, kernel=name, sample_weight=w[others])
+        return kde.log_prob(model, x[i][None, :])[0]
+
+    each = jax.vmap(jax.vmap(without, (0, None)), (None, 0))(jnp.arange(7), widths)
+    expected = each @ (w / jnp.sum(w))
+    np.testing.assert_allclose(got, expected, rtol=1e-12)
+    np.testing.assert_allclose(same[0], expected[1], rtol=1e-12)
+
+
+def test_duplicates_drive_the_likelihood_up():
+    x = jnp.asarray(np.repeat(PLANE[:5], 2, axis=0))
+    values = kde.leave_one_out(x, jnp.asarray([1.0, 1e-2, 1e-4, 1e-6]))
+    assert jnp.all(jnp.diff(values)[1:] > 1)
 
 
 def test_folds_are_those_of_scikit_learn():
@@ -104,21 +133,38 @@ def test_repeated_rows_fall_back_and_say_so(rule):
     assert not bool(found.found)
 
 
+TWO_ROWS = "x must have at least 2 rows, to leave one out, got 1"
 BAD = {
-    "E16": (lambda: kde.cross_validate(X, jnp.zeros(0)), "bandwidths must not be empty"),
-    "E1": (lambda: kde.cross_validate(X, jnp.array([0.0, 1.0])), "bandwidths must be positive"),
-    "E29": (lambda: kde.cross_validate(X[:1], jnp.ones(1)), "x must have at least 2 rows.*got 1"),
-    "folds": (lambda: kde.cross_validate(X, jnp.ones(1), folds=51), "folds must be between 2 and"),
-    "E9": (lambda: kde.cross_validate(X, jnp.ones(1), unit=jnp.eye(2)), "unit must have shape"),
-    "E31": (lambda: kde.cross_validate(X, jnp.ones(1), kernel="box"), "unknown kernel 'box'"),
-    "E18": (
-        lambda: kde.cross_validate(X, jnp.ones(1), sample_weight=jnp.ones(3)),
-        "sample_weight must have shape",
-    ),
+    "cross_validate": {
+        "E16": (lambda f: f(X, jnp.zeros(0)), "bandwidths must not be empty"),
+        "E1": (lambda f: f(X, jnp.array([0.0, 1.0])), "bandwidths must be positive"),
+        "E29": (lambda f: f(X[:1], jnp.ones(1)), TWO_ROWS),
+        "folds": (lambda f: f(X, jnp.ones(1), folds=51), "folds must be between 2 and"),
+        "E9": (lambda f: f(X, jnp.ones(1), unit=jnp.eye(2)), "unit must have shape"),
+        "E31": (lambda f: f(X, jnp.ones(1), kernel="box"), "unknown kernel 'box'"),
+        "E18": (
+            lambda f: f(X, jnp.ones(1), sample_weight=jnp.ones(3)),
+            "sample_weight must have shape",
+        ),
+    },
+    "leave_one_out": {
+        "E16": (lambda f: f(X, jnp.zeros(0)), "bandwidths must not be empty"),
+        "E1": (lambda f: f(PLANE, np.array([1.0, 0.0])), "bandwidths must be positive"),
+        "E29": (lambda f: f(X[:1], np.ones(1)), TWO_ROWS),
+        "E29 weights": (
+            lambda f: f(X[:2], np.ones(1), sample_weight=np.array([0.0, 1.0])),
+            "sample_weight must be positive for at least 2 rows",
+        ),
+        "E6": (lambda f: f(PLANE, np.ones((1, 3))), r"bandwidths must have shape \(any, 2\)"),
+        "one": (lambda f: f(PLANE, np.float64(1.0)), "bandwidths must have shape"),
+        "E31": (lambda f: f(PLANE, np.ones(1), kernel="gauss"), "unknown kernel 'gauss'"),
+    },
 }
+CASES = [(verb, name) for verb, cases in BAD.items() for name in cases]
 
 
-@pytest.mark.parametrize(("call", "message"), BAD.values(), ids=BAD)
-def test_bad_input_is_named(call, message, unchecked_types):
-    with pytest.raises(ValueError, match=f"kde.cross_validate: {message}"):
-        call()
+@pytest.mark.parametrize(("verb", "name"), CASES)
+def test_bad_input_is_named(verb, name, unchecked_types):
+    call, message = BAD[verb][name]
+    with pytest.raises(ValueError, match=f"^kde.{verb}: {message}"):
+        call(getattr(kde, verb))

@@ -66,50 +66,6 @@ def test_exact_where_weights_differ_by_more_than_the_range(monkeypatch):
         np.testing.assert_allclose(row, logsumexp(exponents, axis=1), rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["gaussian", "exponential"])
-def test_the_likelihood_equals_fits_without_each_row(name):
-    """Oracle: `log_prob` of a density fitted to all rows but one, with weights."""
-    x, w = jnp.asarray(X[:7]), jnp.asarray(np.exp(LW[:7])).at[2].set(0.0)
-    widths = jnp.asarray([[0.5, 0.8], [0.7, 0.7]])
-    got = kde.leave_one_out(x, widths, kernel=name, sample_weight=w)
-    same = kde.leave_one_out(x, widths[1:, 0], kernel=name, sample_weight=w)
-
-    def without(i, h):
-        others = jnp.arange(6) + (jnp.arange(6) >= i)
-        model = kde.fit(x[others], bandwidth=h, kernel=name, sample_weight=w[others])
-        return kde.log_prob(model, x[i][None, :])[0]
-
-    each = jax.vmap(jax.vmap(without, (0, None)), (None, 0))(jnp.arange(7), widths)
-    expected = each @ (w / jnp.sum(w))
-    np.testing.assert_allclose(got, expected, rtol=1e-12)
-    np.testing.assert_allclose(same[0], expected[1], rtol=1e-12)
-
-
-def test_duplicates_drive_the_likelihood_up():
-    x = jnp.asarray(np.repeat(X[:5], 2, axis=0))
-    values = kde.leave_one_out(x, jnp.asarray([1.0, 1e-2, 1e-4, 1e-6]))
-    assert jnp.all(jnp.diff(values)[1:] > 1)
-
-
-BAD = {
-    "E29": (lambda: kde.leave_one_out(X[:1], np.ones(1)), "x must have at least 2 rows, got 1"),
-    "E29 weights": (
-        lambda: kde.leave_one_out(X[:2], np.ones(1), sample_weight=np.array([0.0, 1.0])),
-        "sample_weight must be positive for at least 2 rows",
-    ),
-    "E1": (lambda: kde.leave_one_out(X, np.array([1.0, 0.0])), "bandwidths must be positive"),
-    "E6": (lambda: kde.leave_one_out(X, np.ones((1, 3))), r"bandwidths must have shape \(any, 2\)"),
-    "one": (lambda: kde.leave_one_out(X, np.float64(1.0)), "bandwidths must have shape"),
-    "E31": (lambda: kde.leave_one_out(X, np.ones(1), kernel="gauss"), "unknown kernel 'gauss'"),
-}
-
-
-@pytest.mark.parametrize(("call", "message"), BAD.values(), ids=BAD)
-def test_bad_input_is_named(call, message, unchecked_types):
-    with pytest.raises(ValueError, match="^kde.leave_one_out: " + message):
-        call()
-
-
 def test_the_gradient_keeps_nothing_for_all_pairs():
     """Neither distances nor the mask of who leaves out whom: a byte a pair would be n² bytes."""
     n, d = 20_000, 2
