@@ -184,7 +184,8 @@ def modes(
         model: what `fit` returns, in radial form.
         starts: where paths start, (m, d); None for the points of the model.
         max_modes: room for modes, static; the highest are kept.
-        merge: ends closer than this, in bandwidths, are one mode (the highest of them).
+        merge: ends closer than this, in bandwidths, are one mode (the highest of them).  With 1.0,
+            as in scikit-learn's `MeanShift`, maxima within a bandwidth of a higher one are lost.
         tol: see `mean_shift`.
         max_steps: see `mean_shift`.
 

@@ -57,6 +57,52 @@ def test_flat_mean_shift_equals_scikit_learn():
     assert (matched[np.asarray(found.labels)] == peer.labels_).mean() == 1.0
 
 
+def density(profile, h, at):
+    """By its definition but for a constant, at places of any shape."""
+    parts = (w * profile(np.sum((at - x) ** 2, axis=-1) / h**2) for w, x in zip(W, X, strict=True))
+    return sum(parts)
+
+
+def test_modes_are_the_maxima_of_the_density_on_a_fine_grid():
+    """Brute force in NumPy: nodes above their eight neighbours, none missed and none made up."""
+    h = 0.5
+    axis = np.linspace(-4.0, 10.0, 401)
+    nodes = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1)
+    heights = density(lambda r2: np.exp(-r2 / 2), h, nodes)
+    inner = slice(1, -1)
+    around = [np.roll(heights, (a, b), (0, 1))[inner, inner]
+              for a in (-1, 0, 1) for b in (-1, 0, 1) if a or b]  # fmt: skip
+    peaks = nodes[inner, inner][np.all(heights[inner, inner] > np.stack(around), axis=0)]
+    found = kde.modes(fitted("gaussian", "radial", h), max_modes=16, tol=1e-6)
+    at = np.asarray(found.at[: int(found.n_modes)])
+    away = np.linalg.norm(at[:, None] - peaks[None], axis=2)
+    assert len(at) == len(peaks) > 4
+    assert max(away.min(axis=0).max(), away.min(axis=1).max()) < axis[1] - axis[0]
+
+
+def test_flat_modes_are_maxima_though_scikit_learn_merges_them():
+    """Brute force: on small rings the density is lower; `MeanShift` keeps one in a bandwidth."""
+    h = 1.6
+    found = kde.modes(fitted("epanechnikov", "radial", h), max_modes=16, tol=1e-9)
+    at = np.asarray(found.at[: int(found.n_modes)])
+    turns = np.linspace(0, 2 * np.pi, 24)
+    ring = at[:, None] + 1e-4 * np.stack([np.cos(turns), np.sin(turns)], axis=1)[None]
+    profile = lambda r2: np.maximum(1 - r2, 0)
+    assert np.all(density(profile, h, ring) < density(profile, h, at)[:, None])
+    assert len(at) > len(MeanShift(bandwidth=h, seeds=X).fit(X).cluster_centers_)
+
+
+def test_no_path_ends_lower_than_it_began():
+    """Invariant of mean shift, which long extrapolations past the cusps of a kernel would break."""
+    rng = np.random.default_rng(1)
+    x, weights = rng.uniform(0, 6, (6, 1)), rng.uniform(0.05, 1, 6)
+    model = kde.fit(jnp.asarray(x), bandwidth=1.0, kernel="exponential", sample_weight=weights)
+    starts = jnp.linspace(-1, 7, 200)[:, None]
+    path = kde.mean_shift(model, starts, tol=1e-6)
+    assert bool(jnp.all(path.converged))
+    assert bool(jnp.all(kde.log_prob(model, path.ends) >= kde.log_prob(model, starts) - 1e-12))
+
+
 def plain(start, tol):
     """Mean shift by NumPy, not accelerated, with a matrix, weights and factors; and its steps."""
     inverse = np.linalg.inv(MATRIX)
