@@ -9,7 +9,7 @@ import pytest
 from scipy.special import logsumexp
 
 from jaxnn import linalg
-from jaxnn.kde import KERNELS, LogSum, logsum
+from jaxnn.kde import KERNELS, LogSum, kernels, logsum
 
 RNG = np.random.default_rng(0)
 
@@ -68,26 +68,50 @@ def test_equals_a_loop_for_whole_and_ragged_tiles(name, n, m, monkeypatch):
     np.testing.assert_allclose(got, expected, atol=1e-12)
 
 
-def naive(kernel, queries, points, log_weights):
+@pytest.mark.parametrize(("name", "form"), [("gaussian", "radial"), ("logistic", "product")])
+def test_factors_on_the_squared_distances_equal_a_loop(name, form):
+    """Of a kernel that has a faster sum without them, and of one for each feature."""
+    queries, points = RNG.normal(size=(20, 2)), RNG.normal(size=(30, 2))
+    log_weights, factors = np.log(RNG.dirichlet(np.ones(30))), RNG.uniform(0.3, 3.0, 30)
+    kernel = KERNELS[name] if form == "radial" else kernels.product(KERNELS[name])
+    got = jax.jit(functools.partial(logsum.log_kernel_sum, kernel))(
+        *map(jnp.asarray, (queries, points, log_weights, factors))
+    )
+    squares = (queries[:, None] - points[None]) ** 2 * factors[None, :, None]
+    if form == "radial":
+        squares = np.sum(squares, axis=2, keepdims=True)
+    exponents = np.sum(np.asarray(KERNELS[name].log_profile(jnp.asarray(squares))), axis=2)
+    np.testing.assert_allclose(got, logsumexp(exponents + log_weights[None], axis=1), rtol=1e-12)
+
+
+def naive(kernel, queries, points, log_weights, inverse_squares=None):
     r2 = jnp.sum((queries[:, None, :] - points[None, :, :]) ** 2, axis=2)
+    if inverse_squares is not None:
+        r2 = r2 * inverse_squares[None, :]
     return jax.nn.logsumexp(kernel.log_profile(r2) + log_weights[None, :], axis=1)
 
 
 @pytest.mark.parametrize("name", ["gaussian", "epanechnikov"])
 def test_derivatives_equal_those_of_the_untiled_formula(name, monkeypatch):
-    """First by forward and reverse mode, second by forward over reverse, with ragged tiles."""
+    """First by forward and reverse mode, second by forward over reverse, with ragged tiles.
+
+    The kernel with a support with a factor on the squared distances from each point.
+    """
     monkeypatch.setitem(linalg.TILE, "cpu", 1)
     arguments = (
         jnp.asarray(RNG.uniform(size=(130, 2)) * 0.4),
         jnp.asarray(RNG.uniform(size=(45, 2)) * 0.4),
         jnp.asarray(np.log(RNG.dirichlet(np.ones(45)))),
     )
+    if name == "epanechnikov":
+        arguments = (*arguments, jnp.asarray(RNG.uniform(0.5, 2.0, 45)))
     tangents = tuple(jnp.asarray(RNG.normal(size=a.shape)) for a in arguments)
     monkeypatch.setattr(logsum, "UNROLL", 7)
     results = []
     for f in (logsum.log_kernel_sum, naive):
         g = functools.partial(f, KERNELS[name])
-        gradient = jax.grad(lambda *a, g=g: jnp.sum(jnp.sin(g(*a))), argnums=(0, 1, 2))
+        numbers = tuple(range(len(arguments)))
+        gradient = jax.grad(lambda *a, g=g: jnp.sum(jnp.sin(g(*a))), argnums=numbers)
         both = lambda *a, g=g, gradient=gradient: (g(*a), gradient(*a))
         results.append(jax.jit(lambda a, t, both=both: jax.jvp(both, a, t))(arguments, tangents))
     got, expected = map(jax.tree.leaves, results)

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
@@ -14,26 +15,51 @@ W = RNG.uniform(0.2, 1.0, size=N)
 X = (RNG.normal(size=(N, 2)) + 3 * (np.arange(N) % 2)[:, None]) @ np.array([[1, 20], [0, 30.0]])
 
 
-def likelihood(root: np.ndarray, weights: np.ndarray) -> float:
+def student(u: np.ndarray) -> np.ndarray:
+    """The product of Student's t with 3 degrees of freedom, over features."""
+    return np.sum(stats.t(3).logpdf(u), axis=2)
+
+
+def logistic(u: np.ndarray) -> np.ndarray:
+    """sech²(|u|/2) over its integral in the plane, 8π log 2."""
+    half = np.sqrt(np.sum(u**2, axis=2)) / 2
+    return -2 * np.log(np.cosh(half)) - np.log(8 * np.pi * np.log(2))
+
+
+KINDS = {
+    ("gaussian", "radial"): lambda u: np.sum(stats.norm.logpdf(u), axis=2),
+    ("student_t", "product"): student,
+    ("logistic", "radial"): logistic,
+}
+
+
+def likelihood(root: np.ndarray, weights: np.ndarray, log_kernel) -> float:
     w = weights / weights.sum()
     white = X @ np.linalg.inv(root).T
-    exponents = -0.5 * np.sum((white[:, None] - white[None]) ** 2, axis=2) + np.log(w)[None]
+    exponents = log_kernel(white[:, None] - white[None]) + np.log(w)[None]
     np.fill_diagonal(exponents, -np.inf)
-    log_prob = logsumexp(exponents, axis=1) - np.log(1 - w) - np.log(2 * np.pi)
+    log_prob = logsumexp(exponents, axis=1) - np.log(1 - w)
     return np.sum(w * log_prob) - np.linalg.slogdet(root)[1]
 
 
-@pytest.mark.parametrize("full", [False, True], ids=["diagonal", "full"])
-def test_equals_scipys_optimum_of_the_written_out_likelihood(full):
+@pytest.mark.parametrize(
+    ("kernel", "form", "full"),
+    [("gaussian", "radial", False), ("gaussian", "radial", True), ("student_t", "product", False),
+     ("logistic", "radial", True)],
+)  # fmt: skip
+def test_equals_scipys_optimum_of_the_written_out_likelihood(kernel, form, full):
     """The floor, a ten-thousandth of a variance, is invisible."""
 
     def root(theta):
         diagonal = np.diag(np.exp(theta[:2]))
         return diagonal + np.array([[0, 0], [theta[2], 0]]) if full else diagonal
 
-    found = kde.maximise_leave_one_out(jnp.asarray(X), full=full, sample_weight=jnp.asarray(9 * W))
+    log_kernel = KINDS[kernel, form]
+    found = kde.maximise_leave_one_out(
+        jnp.asarray(X), full=full, kernel=kernel, form=form, sample_weight=jnp.asarray(9 * W)
+    )
     start = np.append(np.log(X.std(axis=0) * 0.5), 0.0)[: 3 if full else 2]
-    peer = minimize(lambda t: -likelihood(root(t), W), start, method="Nelder-Mead",
+    peer = minimize(lambda t: -likelihood(root(t), W, log_kernel), start, method="Nelder-Mead",
                     options={"xatol": 1e-6, "fatol": 1e-12, "maxiter": 5000})  # fmt: skip
     best = root(peer.x)
     expected = best @ best.T if full else np.diag(best)
@@ -42,7 +68,7 @@ def test_equals_scipys_optimum_of_the_written_out_likelihood(full):
     np.testing.assert_allclose(found.bandwidth, expected, rtol=2e-3)
     given = np.asarray(found.bandwidth)
     mine = np.linalg.cholesky(given) if full else np.diag(given)
-    assert float(found.log_prob) == pytest.approx(likelihood(mine, W), rel=1e-9)
+    assert float(found.log_prob) == pytest.approx(likelihood(mine, W, log_kernel), rel=1e-9)
     assert float(found.log_prob) > -peer.fun - 1e-6
 
 
