@@ -69,8 +69,8 @@ def fit(
 
     Edges, one for all features or one for each:
 
-    - "reflect": kernels are mirrored at each finite bound (Silverman, 1986, section 2.10; Boneva,
-      Kendall and Stefanov, 1971).  The density is flat at the bound.
+    - "reflect": kernels are mirrored at each finite bound (Silverman, 1986, section 2.10).  The
+      density is flat at the bound.
     - "periodic": lower and upper are the same place, and kernels are wrapped (Mardia and Jupp,
       2000, section 3.5.7); rows and queries anywhere are taken around the circle.
     - "log": the density of the logarithm of the distance from the only finite bound, brought back

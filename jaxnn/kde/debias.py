@@ -28,10 +28,10 @@ def debias(
     """Returns the score-debiased density: each point moves along the score before it is blurred.
 
     x_i becomes x_i + σ²/2 H s(x_i), where the score s is the gradient of the log of a pilot, the
-    Gaussian kernel density of the same points (Epstein et al., 2025, SD-KDE).  The drift against
-    the blur takes its second-order term away: the bias is O(h⁴), and the result is a density, of
-    which `log_prob` and `sample` work as always.  With the default pilot and the Gaussian kernel
-    the move is half a step of mean shift.
+    Gaussian kernel density of the same points (Epstein et al., 2025, SD-KDE, arXiv 2504.19084).
+    The drift against the blur takes its second-order term away: the bias is O(h⁴), and the result
+    is a density, of which `log_prob` and `sample` work as always.  With the default pilot and the
+    Gaussian kernel the move is half a step of mean shift.
 
     Args:
         model: what `fit` returns, without factors.
@@ -95,10 +95,11 @@ def laplace_corrected(model: KDE, x: Data) -> Float[Array, " m"]:
     """Returns the Laplace-corrected density of each row of `x`: of less bias, but *signed*.
 
     Each kernel K becomes K - 1/2 ∇·(H ∇K), a kernel of fourth order (Wand and Jones, 1995, section
-    2.8; Flash-SD-KDE, 2026): Σ_i w_i K(u_i) (1 + (d - |u_i|²)/2).  It integrates to one and has a
-    bias of O(h⁴), but is negative where |u|² exceeds d + 2 for all near points, that is, in tails
-    and gaps.  So it returns the density and no logarithm, and has no `sample`: clip it at zero,
-    which only lowers the error, and divide by the integral where a density is needed.
+    2.8; Epstein, Dwaraknath and Winnicki, 2026, Flash-SD-KDE, arXiv 2602.10378):
+    Σ_i w_i K(u_i) (1 + (d - |u_i|²)/2).  It integrates to one and has a bias of O(h⁴), but is
+    negative where |u|² exceeds d + 2 for all near points, that is, in tails and gaps.  So it
+    returns the density and no logarithm, and has no `sample`: clip it at zero, which only lowers
+    the error, and divide by the integral where a density is needed.
 
     Args:
         model: what `fit` returns, with the Gaussian kernel; factors of the points are fine.
