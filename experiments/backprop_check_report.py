@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.page import Section, Table
+from experiments.page import Section, Table, span
 from experiments.runner import Outcome
 from jaxnn.plot import style
 
@@ -44,7 +44,7 @@ def report(
         hand, peer = (float(np.median(t)) * 1e6 for t in times[cell])
         rows.append(
             [depth, width, *(float(errors[cell][name].max()) for name in LINES), hand, peer,
-             "{:.2f} [{:.2f}, {:.2f}]".format(*ratios[cell])]
+             span(ratios[cell], ".2f")]
         )  # fmt: skip
     table = Table(
         ["hidden layers", "width", "hand f32", "jax.grad f32", "difference f32", "difference f64",
@@ -59,14 +59,14 @@ def report(
         f"Over {networks} networks and {len(by_activation)} activations the gradient by hand "
         f"differs from jax.grad by at most {worst64:.1e} of its norm in float64 and {worst32:.1e} "
         f"in float32, where rounding alone costs {worst['float32 jax.grad against float64']:.1e}; "
-        f"it takes {together[0]:.2f} [{together[1]:.2f}, {together[2]:.2f}] times as long."
+        f"it takes {span(together, '.2f')} times as long."
     )
     bound = 100 * EPS["float64"]
     verdict = "as they should" if worst64 < bound else "which they should NOT: a fault"
     faster = (
         "it holds here: the interval of the ratio lies within 10% of one"
         if together[1] >= 0.9 and together[2] <= 1.1
-        else f"here the ratio is {together[0]:.2f} [{together[1]:.2f}, {together[2]:.2f}]"
+        else f"here the ratio is {span(together, '.2f')}"
     )
     same = [name for name, e in by_activation.items() if e.max() == 0]
     activations = Table(

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.page import Section, Table
+from experiments.page import Section, Table, span
 from experiments.runner import Outcome
 from jaxnn import metrics
 from jaxnn.plot import curves, images, style
@@ -24,7 +24,7 @@ def _ends(values: Any) -> list[float]:
 
 
 def _percent(ends: list[float]) -> str:
-    return f"{ends[0]:.1%} [{ends[1]:.1%}, {ends[2]:.1%}]"
+    return span(ends, ".1%")
 
 
 def _points(ends: list[float]) -> str:

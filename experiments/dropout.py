@@ -16,7 +16,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from experiments import digits_nets as nets
-from experiments.page import Section, Table
+from experiments.page import Section, Table, span
 from experiments.runner import STRICT, Outcome, Progress
 from jaxnn import mlp, sweep, train
 from jaxnn.plot import style
@@ -135,7 +135,7 @@ def run(config: Config, seed: int, progress: Progress) -> Outcome:
         for j, keep in enumerate(keeps):
             accuracy = (nets.percent(nets.intervals(test[n][i, j], 100)) for n in gains)
             differences = (
-                "" if keep == 1 else "{:+.1f} [{:+.1f}, {:+.1f}]".format(*ends[i, j])
+                "" if keep == 1 else span(ends[i, j], "+.1f")
                 for ends in (gains["inverted"], gains["classic"], apart)
             )  # fmt: skip
             rows.append([f"{noise:.0%}", f"{keep:g}", *accuracy, *differences])

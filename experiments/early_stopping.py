@@ -17,7 +17,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from experiments import digits_nets as nets
-from experiments.page import Section, Table
+from experiments.page import Section, Table, span
 from experiments.runner import STRICT, Outcome, Progress
 from jaxnn import mlp, sweep, train
 from jaxnn.plot import style
@@ -122,11 +122,11 @@ def run(config: Config, seed: int, progress: Progress) -> Outcome:
             accuracy = nets.percent(nets.intervals(values[i, 0], 100))
             rows.append([f"{noise:.0%}", name, config.epochs, accuracy, "", "", ""])
         for j, value in enumerate(config.patience):
-            ends = ("{:+.1f} [{:+.1f}, {:+.1f}]".format(*g[i, j]) for g in (gain, gain_more))
+            ends = (span(g[i, j], "+.1f") for g in (gain, gain_more))
             accuracy = nets.percent(nets.intervals(test[i, j], 100))
             rows.append([
                 f"{noise:.0%}", str(value), int(np.median(epochs[i, j])), accuracy, *ends,
-                "{:+.2f} [{:+.2f}, {:+.2f}]".format(*gain_loss[i, j]),
+                span(gain_loss[i, j], "+.2f"),
             ])  # fmt: skip
     table = Table(
         ["wrong labels", "patience", "median epochs", "test accuracy", "gain, same digits",

@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris, load_sample_images, load_wine
 
-from experiments.page import Section, Table
+from experiments.page import Section, Table, span
 from experiments.runner import STRICT, Outcome, Progress
 from jaxnn import gmm, metrics, sweep, train
 from jaxnn.plot import style
@@ -203,12 +203,6 @@ def run(config: Config, seed: int, progress: Progress) -> Outcome:
         sections=sections,
         table=table,
     )  # fmt: skip
-
-
-def span(ends: list[float]) -> str:
-    """A mean with its interval in words."""
-    mean, low, high = ends
-    return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def plot(outcome: Outcome) -> dict[str, Figure]:

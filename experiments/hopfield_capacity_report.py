@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.page import Section, Table
+from experiments.page import Section, Table, span
 from experiments.runner import Outcome
 from jaxnn.plot import style
 
@@ -20,12 +20,9 @@ LOOKS = {
 }
 
 
-def span(mark: Any) -> str:
+def load(mark: Any) -> str:
     """A load with its interval in words."""
-    middle, low, high = mark
-    if not math.isfinite(middle):
-        return "no load tried"
-    return f"{middle:.3f} [{low:.3f}, {high:.3f}]"
+    return span(mark) if math.isfinite(mark[0]) else "no load tried"
 
 
 def report(
@@ -34,17 +31,16 @@ def report(
     """Returns the outcome: numbers, arrays, and the page in words."""
     limit, slope = extrapolated
     modern_loads, (_, modern_damaged) = curves["modern"]
-    kept, low, high = modern_damaged[:, -1]
     agrees = limit[1] <= THEORY <= limit[2]
     verdict = "theory says" if agrees else "which misses theory's"
     finding = (
-        f"Hebb's rule breaks at P/N = {span(breaks[max(sizes)])} with {max(sizes)} units and, "
-        f"extrapolated to infinitely many, at {span(limit)} ({verdict} {THEORY}); damaged by "
+        f"Hebb's rule breaks at P/N = {load(breaks[max(sizes)])} with {max(sizes)} units and, "
+        f"extrapolated to infinitely many, at {load(limit)} ({verdict} {THEORY}); damaged by "
         f"{config.damage:.0%}, patterns come back (overlap above 0.9) up to "
-        f"{span(marks['hebb'][1])} with Hebb, {span(marks['storkey'][1])} with Storkey and "
-        f"{span(marks['pseudo-inverse'][1])} with the pseudo-inverse, while the modern network at "
-        f"P/N = {modern_loads[-1]:g} still reaches an overlap of {kept:.3f} [{low:.3f}, "
-        f"{high:.3f}]."
+        f"{load(marks['hebb'][1])} with Hebb, {load(marks['storkey'][1])} with Storkey and "
+        f"{load(marks['pseudo-inverse'][1])} with the pseudo-inverse, while the modern network at "
+        f"P/N = {modern_loads[-1]:g} still reaches an overlap of "
+        f"{span(modern_damaged[:, -1])}."
     )
     names = {"hebb": "Hebb", "storkey": "Storkey", "pseudo-inverse": "pseudo-inverse"}
     known = {"hebb": "0.138 for N → ∞", "storkey": None, "pseudo-inverse": "1 from the pattern"}
@@ -83,7 +79,7 @@ def report(
             "patterns stop being states of an infinite network at once when P/N passes 0.138: the "
             "overlap jumps from 0.97 to about 0.35. In finite networks the jump is smeared and "
             "comes later, the smaller the later. Where the overlap falls below 0.9 is the break of "
-            f"a size; a straight line in 1/N through all of them ends at {span(limit)} for "
+            f"a size; a straight line in 1/N through all of them ends at {load(limit)} for "
             f"1/N = 0. {expectation}",
             {"break": "Left: Hebb's rule, started from the stored pattern, for networks of several "
              "sizes. Right: where each curve falls below 0.9, and the line to infinite N."},

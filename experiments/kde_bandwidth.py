@@ -15,7 +15,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from experiments import datasets
-from experiments.page import Section, Table
+from experiments.page import Section, Table, span
 from experiments.runner import STRICT, Outcome, Progress
 from jaxnn import kde, metrics, sweep
 from jaxnn.plot import style
@@ -148,12 +148,6 @@ def run(config: Config, seed: int, progress: Progress) -> Outcome:
         sections=sections,
         table=table,
     )  # fmt: skip
-
-
-def span(ends: list[float]) -> str:
-    """A mean with its interval in words."""
-    mean, low, high = ends
-    return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def plot(outcome: Outcome) -> dict[str, Figure]:

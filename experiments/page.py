@@ -49,6 +49,12 @@ def cell(value: Any) -> str:
     return str(value)
 
 
+def span(ends: Sequence[float], form: str = ".3f") -> str:
+    """Returns a value with the ends of its interval, all in one format: `0.500 [0.400, 0.600]`."""
+    middle, low, high = (format(float(end), form) for end in ends)
+    return f"{middle} [{low}, {high}]"
+
+
 def kind(picture: bytes) -> str:
     """Returns whether a file is a `png` or a `gif`."""
     return "gif" if picture.startswith(b"GIF") else "png"

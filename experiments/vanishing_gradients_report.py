@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.page import Section, Table
+from experiments.page import Section, Table, span
 from experiments.runner import Outcome
 from jaxnn import metrics
 from jaxnn.plot import style
@@ -36,7 +36,7 @@ def report(config: Any, found: dict[str, Any], theory: dict[str, Any]) -> Outcom
         reached = norms[list(STARTS).index("orthogonal")]
         above += int((reached > bound[None] * (1 + SLACK)).sum())
         checked += reached.size
-        ends = lambda s: "{:.3f} [{:.3f}, {:.3f}]".format(*factors[name][s])  # noqa: B023
+        ends = lambda s: span(factors[name][s])  # noqa: B023
         rows.append(
             [name, f"{theory[name]['steepest']:.3f}", ends("plain"), f"{theory[name]['plain']:.3f}",
              ends("gain"), f"{theory[name]['gain']:.3f}", ends("orthogonal")]

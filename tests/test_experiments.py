@@ -364,6 +364,7 @@ def test_cells():
         False,
         False,
     ]
+    assert page.span(np.array([0.5, -0.25, 1.0]), "+.2f") == "+0.50 [-0.25, +1.00]"
 
 
 def test_digits_are_split_in_proportion_and_by_the_seed():
