@@ -124,6 +124,19 @@ def test_edges_of_several_features_with_a_matrix():
     np.testing.assert_allclose(np.exp(bounded.log_prob(model, y)), total / y[:, 2], rtol=1e-11)
 
 
+def test_weights_factors_and_a_given_number_of_images():
+    """By hand: between two walls, one image of a query behind each, and no more."""
+    rng = np.random.default_rng(4)
+    y, w, f = rng.uniform(0, 3, (12, 1)), rng.uniform(0.5, 2, 12), rng.uniform(0.5, 2, 12)
+    model = bounded.fit(
+        X, lower=0.0, upper=3.0, bandwidth=2.5, sample_weight=w, factors=f, images=1
+    )
+    at = np.concatenate([y, -y, 6 - y], axis=1)
+    each = stats.norm.pdf(at[..., None], X[:, 0], 2.5 * f)
+    expected = np.sum(each, axis=1) @ w / w.sum()
+    np.testing.assert_allclose(np.exp(bounded.log_prob(model, y)), expected, rtol=1e-11)
+
+
 def test_a_narrow_kernel_far_from_the_wall_is_not_changed():
     """Invariant: bounds out of reach change nothing, for a compact kernel as well."""
     y = np.random.default_rng(2).uniform(-1, 4, (12, 1))

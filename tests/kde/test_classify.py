@@ -52,6 +52,15 @@ def test_a_rule_sees_one_class_at_a_time():
     np.testing.assert_allclose(classes().bandwidth, jnp.stack(expected), rtol=1e-12)
 
 
+def test_each_class_has_bandwidths_of_its_own_for_each_feature():
+    """Oracle: one density fitted to the rows of each class."""
+    h = np.linspace(0.5, 1.5, C * D).reshape(C, D)
+    got = kde.class_log_prob(classes(bandwidth=jnp.asarray(h)), jnp.asarray(Q))
+    rows = jnp.stack([jnp.asarray(X[c == LABELS]) for c in range(C)])
+    one = lambda x, h: kde.log_prob(kde.fit(x, bandwidth=h), jnp.asarray(Q))
+    np.testing.assert_allclose(got, jax.vmap(one)(rows, jnp.asarray(h)).T, rtol=1e-11)
+
+
 def test_far_rows_keep_a_posterior_and_unreached_ones_the_prior():
     """Limit: every density has underflowed in its own units, their logs have not."""
     far = jnp.full((1, D), 1e5)

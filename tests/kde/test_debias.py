@@ -44,6 +44,16 @@ def test_a_compact_kernel_moves_by_its_own_variance():
     np.testing.assert_allclose(model.points, X + score * width**2 / 12, rtol=1e-13)
 
 
+@pytest.mark.parametrize("h", [np.array([0.7, 1.1]), H], ids=["widths", "matrix"])
+def test_the_pilot_has_the_variance_of_the_kernel(h):
+    """The pilot of a model is Gaussian, of the same covariance as its Epanechnikov kernel."""
+    covariance = (h if h.ndim == 2 else np.diag(h**2)) / 6
+    model = kde.debias(kde.fit(X, bandwidth=h, kernel="epanechnikov"))
+    kernels, pull, _ = by_hand(X, X, np.ones(N), covariance)
+    score = np.einsum("mn,mnd->md", kernels, pull) / kernels.sum(axis=1)[:, None]
+    np.testing.assert_allclose(model.points, X + score @ covariance / 2, rtol=1e-13)
+
+
 def test_laplace_corrected_is_the_sum_by_hand():
     model = kde.fit(X, bandwidth=H, sample_weight=W)
     kernels, _, square = by_hand(Y, X, W, H)
@@ -107,6 +117,8 @@ def test_a_weight_of_zero_is_an_absent_row_and_far_is_zero():
     np.testing.assert_array_equal(kde.laplace_corrected(single, far), 0.0)
     lonely = kde.fit(np.array([[0.0], [1e9]]), bandwidth=1.0)
     np.testing.assert_array_equal(kde.debias(lonely).points, lonely.points)
+    absent = lonely._replace(log_weights=jnp.array([0.0, -jnp.inf]))  # nothing pulls at it
+    np.testing.assert_array_equal(kde.debias(absent).points, lonely.points)
 
 
 @pytest.mark.usefixtures("unchecked_types")

@@ -65,7 +65,9 @@ def test_other_kernels_in_the_plane_and_in_space_keep_their_bound(name, form, d)
     h, size = np.array([1.0, 1.5, 1.2])[:d], (24, 19, 15)[:d]
     low, high = np.full(d, -4.0), np.full(d, 4.0)
     steps = (high - low) / (np.array(size) - 1)
-    x = np.concatenate([[low + 10.5 * steps], RNG.uniform(-3, 3, (4, d)), [high]])
+    x = np.concatenate(
+        [[low + 10.5 * steps], np.random.default_rng(d).uniform(-3, 3, (4, d)), [high]]
+    )
     weights = jnp.array([10.0, 0.5, 1.0, 0.2, 1.0, 0.3])
     model = kde.fit(jnp.asarray(x), bandwidth=jnp.asarray(h), kernel=name, form=form,
                     sample_weight=weights)  # fmt: skip

@@ -152,6 +152,13 @@ def test_modes_without_room_are_marked():
     np.testing.assert_allclose(found.at, [[0.0, 0.0], [0.0, 50.0]], atol=1e-9)
 
 
+def test_ends_merge_within_a_part_of_the_bandwidth_whatever_the_factors():
+    """Two kernels of a tenth of the bandwidth, half a bandwidth apart: two modes, or one."""
+    x = jnp.array([[0.0, 0.0], [1.0, 0.0]])
+    model = kde.fit(x, bandwidth=2.0, factors=jnp.full(2, 0.1), sample_weight=jnp.array([1.0, 2.0]))
+    assert [int(kde.modes(model, merge=merge).n_modes) for merge in (0.49, 0.51)] == [2, 1]
+
+
 def test_too_few_steps_are_flagged():
     path = kde.mean_shift(fitted("gaussian", "radial", MATRIX, F), jnp.asarray(X), max_steps=2)
     assert not bool(jnp.all(path.converged))

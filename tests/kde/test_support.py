@@ -40,6 +40,17 @@ def test_cells_are_as_many_as_the_kernels_reach():
     find = lambda images: support.cells("here", edges, low, high, images, lambda: [2.5] * 4)
     assert find(None) == ((-3, 3), (-1, 0), (0, 0), (0, 0))
     assert find(1) == ((-1, 1), (-1, 0), (0, 0), (0, 0))
+    assert find(3) == ((-3, 3), (-1, 0), (0, 0), (0, 0))  # behind one wall there is one image
+
+
+def test_kernels_reach_by_their_widest_along_each_feature():
+    """Closed form: a kernel with matrix H has the marginal bandwidths √H_jj; the largest factor."""
+    matrix = jnp.array([[0.25, 0.1], [0.1, 4.0]])
+    far = support.reach(KERNELS["gaussian"], 2, matrix.dtype)
+    given = lambda h, factors: support.reaches(KERNELS["gaussian"], h, factors, 2)
+    np.testing.assert_allclose(given(matrix, None), [0.5 * far, 2 * far], rtol=1e-12)
+    np.testing.assert_allclose(given(matrix, jnp.array([0.5, 3.0, 1.0])), [1.5 * far, 6 * far])
+    np.testing.assert_allclose(given(jnp.array(0.5), jnp.array([2.0, 1.0])), [far, far])
 
 
 def test_reach_leaves_less_than_a_rounding():

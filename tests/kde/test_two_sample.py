@@ -28,6 +28,20 @@ def test_the_statistic_equals_a_loop():
     np.testing.assert_allclose(found.p_value, count / 20, rtol=1e-12)
 
 
+def test_rows_that_only_the_other_sample_reaches():
+    """By hand with the flat kernel: two pairs across the samples, one pair in x, one row alone.
+
+    Where its own sample does not reach a row, its density there counts as eps times that in both.
+    """
+    x = jnp.array([[0.0], [10.0], [20.0], [20.5]])
+    y = jnp.array([[0.1], [10.1], [30.0]])
+    found = kde.two_sample(jax.random.key(0), x, y, 1, bandwidth=1.0, kernel="tophat")
+    eps, rows = np.finfo(float).eps, 6
+    across = 4 * np.log(eps) + 2 * np.log(rows / 3) + 2 * np.log(rows / 2)
+    within, alone = 2 * np.log(rows / 3), np.log(eps * rows / 2)
+    np.testing.assert_allclose(found.statistic, (across + within + alone) / 7, rtol=1e-12)
+
+
 REPEATS, B = 400, 19
 
 
