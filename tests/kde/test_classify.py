@@ -14,6 +14,7 @@ N, D, C = 60, 2, 3
 LABELS = np.arange(N) % C
 X = RNG.normal(size=(N, D)) + 2.0 * LABELS[:, None]
 Q = RNG.normal(size=(12, D)) * 3
+Q[0] = 60.0  # out of reach of all
 W = RNG.uniform(0.5, 1.5, N)
 H = np.array([0.5, 0.8, 1.2])
 
@@ -47,9 +48,10 @@ def test_classes_equal_scikit_learn(kernel):
 
 
 def test_a_rule_sees_one_class_at_a_time():
-    """Oracle: `scott` on the rows of each class."""
-    expected = [kde.scott(jnp.asarray(X[c == LABELS])) for c in range(C)]
-    np.testing.assert_allclose(classes().bandwidth, jnp.stack(expected), rtol=1e-12)
+    """Oracle: `scott` on the rows of each class, with their weights."""
+    expected = [kde.scott(jnp.asarray(X[c == LABELS]), W[c == LABELS]) for c in range(C)]
+    found = classes(sample_weight=jnp.asarray(W))
+    np.testing.assert_allclose(found.bandwidth, jnp.stack(expected), rtol=1e-12)
 
 
 def test_each_class_has_bandwidths_of_its_own_for_each_feature():

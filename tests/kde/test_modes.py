@@ -1,5 +1,7 @@
 """Score, mean shift and modes against autodiff, scikit-learn and closed forms."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,7 +62,7 @@ def test_flat_mean_shift_equals_scikit_learn():
 def density(profile, h, at):
     """By its definition but for a constant, at places of any shape."""
     parts = (w * profile(np.sum((at - x) ** 2, axis=-1) / h**2) for w, x in zip(W, X, strict=True))
-    return sum(parts)
+    return functools.reduce(np.add, parts)
 
 
 def test_modes_are_the_maxima_of_the_density_on_a_fine_grid():
@@ -101,6 +103,20 @@ def test_no_path_ends_lower_than_it_began():
     path = kde.mean_shift(model, starts, tol=1e-6)
     assert bool(jnp.all(path.converged))
     assert bool(jnp.all(kde.log_prob(model, path.ends) >= kde.log_prob(model, starts) - 1e-12))
+
+
+def test_extrapolations_do_not_leave_the_basin():
+    """Oracle: 4,000 plain steps by NumPy, where the basins are less than a bandwidth wide."""
+    rng = np.random.default_rng(19)
+    x, weights = rng.uniform(0, 10, (8, 1)), rng.uniform(0.05, 1, 8)
+    starts = np.linspace(-2, 12, 100)[:, None]
+    at = starts
+    for _ in range(4000):
+        pull = np.exp(-0.5 * (at - x.T) ** 2) * weights
+        at = pull @ x / pull.sum(axis=1, keepdims=True)
+    model = kde.fit(jnp.asarray(x), bandwidth=1.0, sample_weight=weights)
+    path = kde.mean_shift(model, jnp.asarray(starts), tol=1e-8, max_steps=4000)
+    np.testing.assert_allclose(path.ends, at, atol=1e-4)
 
 
 def plain(start, tol):
@@ -157,6 +173,16 @@ def test_ends_merge_within_a_part_of_the_bandwidth_whatever_the_factors():
     x = jnp.array([[0.0, 0.0], [1.0, 0.0]])
     model = kde.fit(x, bandwidth=2.0, factors=jnp.full(2, 0.1), sample_weight=jnp.array([1.0, 2.0]))
     assert [int(kde.modes(model, merge=merge).n_modes) for merge in (0.49, 0.51)] == [2, 1]
+
+
+def test_tolerances_are_parts_of_the_bandwidth_whatever_the_factors():
+    """The same density by a bandwidth and by factors: its paths are as long for the same length."""
+    x, starts = jnp.array([[0.0], [0.019]]), jnp.array([[0.011]])  # a broad top, slowly reached
+    of = lambda h, f, tol: kde.mean_shift(kde.fit(x, bandwidth=h, factors=jnp.full(2, f)), starts,
+                                          tol=tol, max_steps=4000)  # fmt: skip
+    small, large = of(1.0, 0.01, 1e-8), of(0.01, 1.0, 1e-6)
+    assert int(small.steps) == int(large.steps)
+    assert int(of(1.0, 0.01, 1e-6).steps) < int(small.steps)
 
 
 def test_too_few_steps_are_flagged():
