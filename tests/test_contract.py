@@ -215,6 +215,8 @@ ROWS = {
     "kde.leave_one_out": Row(lambda x, h, w: kde.leave_one_out(x, h, sample_weight=w),
                              (X, W[:3], W), (0, 1, 2)),
     "kde.on_grid": Row(lambda m: kde.on_grid(m, 30, low=-9.0, high=9.0, degree=1), (DENSITY,)),
+    "kde.on_grid radial": Row(lambda m: kde.on_grid(m._replace(kernel=kde.KERNELS["logistic"]), 20,
+                              low=-9.0, high=9.0), (DENSITY,)),
     "kde.sample": Row(lambda m: kde.sample(KEY, m, 5), (DENSITY,)),
     "kde.box": Row(lambda m, a: kde.box(m, a, a + 1), (DENSITY, X), (0, 1)),
     "kde.cdf": Row(kde.cdf, (LINE, X[:, :1]), (0, 1)),
