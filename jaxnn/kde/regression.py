@@ -182,8 +182,6 @@ def _solve(
         keep = jnp.where(jnp.arange(d)[None, :] == j, unit[:, None], 1.0)
         new_right = right - factor[:, :, None] * right[:, j, None, :]
         right = new_right * keep[:, :, None]
+        # The row of a dead pivot is zero from here on: whatever leans on its unknown adds nothing.
         matrix = (matrix - factor[:, :, None] * matrix[:, j, None, :]) * keep[:, :, None]
-        # A dead direction is a column of zeros from here on: no other unknown leans on it.
-        dead = (jnp.arange(d)[None, :] == j) & ~alive[:, None]
-        matrix = jnp.where(dead[:, None, :] | dead[:, :, None], 0.0, matrix)
     return right, rank
