@@ -40,10 +40,9 @@ def test_no_wrap_around_and_no_edge():
         np.testing.assert_allclose(density, exact(model, axes), atol=2e-5)
 
 
-@pytest.mark.parametrize("kernel", ["epanechnikov", "exponential"])
-def test_other_kernels_in_one_dimension(kernel):
+def test_another_kernel_in_one_dimension():
     """Linear binning is off by the order of the square of the step."""
-    model = kde.fit(jnp.asarray(X[1]), bandwidth=0.8, kernel=kernel, sample_weight=W)
+    model = kde.fit(jnp.asarray(X[1]), bandwidth=0.8, kernel="epanechnikov", sample_weight=W)
     errors = []
     for size in (200, 400):
         axes, density = kde.on_grid(model, size, low=-6.0, high=6.0)
@@ -52,16 +51,12 @@ def test_other_kernels_in_one_dimension(kernel):
     assert errors[1] < errors[0] / 2
 
 
-FORMS = [("logistic", "radial", 2), ("biweight", "radial", 3), ("student_t", "product", 2),
-         ("exponential", "radial", 2)]  # fmt: skip
+FORMS = [("logistic", "radial", 2), ("biweight", "radial", 3), ("student_t", "product", 2)]
 
 
 @pytest.mark.parametrize(("name", "form", "d"), FORMS)
 def test_other_kernels_in_the_plane_and_in_space_keep_their_bound(name, form, d):
-    """One of a few points is heavy and in the middle of a cell: its error is near the bound.
-
-    Of the exponential the cusp is always on a node, so that its error is far below.
-    """
+    """One of a few points is heavy and in the middle of a cell: its error is near the bound."""
     h, size = np.array([1.0, 1.5, 1.2])[:d], (24, 19, 15)[:d]
     low, high = np.full(d, -4.0), np.full(d, 4.0)
     steps = (high - low) / (np.array(size) - 1)
@@ -75,7 +70,7 @@ def test_other_kernels_in_the_plane_and_in_space_keep_their_bound(name, form, d)
     peak = np.exp(-model.kernel.log_norm(d)) / np.prod(h)
     error = np.abs(density - exact(model, axes)).max() / peak
     bound = grid.linear_bound(model.kernel, (steps / h).tolist())
-    assert bound / (30 if name == "exponential" else 4) < error < bound < 0.7
+    assert bound / 4 < error < bound < 0.7
 
 
 @pytest.mark.parametrize("name", [*kde.KERNELS, "student_t(5)"])
