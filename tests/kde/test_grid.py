@@ -1,6 +1,5 @@
 """The density on a grid against the exact sum on the same nodes."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -96,19 +95,6 @@ def test_transform_sizes_have_small_factors():
     small = sorted(2**a * 3**b * 5**c for a in range(9) for b in range(6) for c in range(4))
     for least in range(1, 200):
         assert grid.transform_size(least) == next(s for s in small if s >= least)
-
-
-def test_a_trace_and_float32():
-    model = kde.fit(jnp.asarray(X[1], jnp.float32), bandwidth=0.5)
-    f = lambda h: kde.on_grid(model._replace(bandwidth=h), 60, low=-6.0, high=6.0)
-    widths = jnp.asarray([0.5, 0.8], jnp.float32)
-    (axes,), density = jax.jit(jax.vmap(f))(widths)
-    assert axes.dtype == density.dtype == jnp.float32
-    np.testing.assert_allclose(density[1], f(widths[1])[1], atol=1e-6)
-    slope = jax.grad(lambda h: f(h)[1][30])(widths[1])
-    step = jnp.float32(0.01)
-    difference = (f(widths[1] + step)[1][30] - f(widths[1] - step)[1][30]) / (2 * step)
-    np.testing.assert_allclose(slope, difference, rtol=1e-2)
 
 
 MODEL = kde.fit(jnp.asarray(X[1]), bandwidth=0.5)

@@ -69,7 +69,7 @@ def density(profile, inverse, factors, at):
 def test_modes_are_the_maxima_of_the_density_on_a_fine_grid():
     """Brute force in NumPy: nodes above their eight neighbours, none missed and none made up."""
     matrix = MATRIX / 2.5
-    axis = np.linspace(-4.0, 10.0, 301)
+    axis = np.linspace(-4.0, 10.0, 201)
     nodes = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1)
     heights = density(lambda r2: np.exp(-r2 / 2), np.linalg.inv(matrix), F, nodes)
     inner = slice(1, -1)
