@@ -50,7 +50,7 @@ def test_laplace_corrected_is_the_sum_by_hand():
     model = kde.fit(X, bandwidth=H, sample_weight=W)
     kernels, _, square = by_hand(Y, X, W, H)
     wanted = np.sum(kernels * (1 + (D - square) / 2), axis=1)
-    # Under a trace NaN cannot be refused: then it must not be lost either.
+    # Under a trace NaN cannot be refused at the door: then it must not be lost.
     queries = jnp.concatenate([Y, jnp.full((1, D), jnp.nan)])
     ours = jax.jit(kde.laplace_corrected)(model, queries)
     np.testing.assert_allclose(ours, [*wanted, np.nan], rtol=1e-10)
