@@ -181,12 +181,17 @@ def test_tolerances_are_parts_of_the_bandwidth_whatever_the_factors():
     """The same density by a bandwidth and by factors: its paths are as long for the same length."""
     x = jnp.zeros((N, D)).at[: N // 2, 0].set(0.019)  # a broad top, slowly reached
     starts = jnp.zeros((N, D)).at[:, 0].set(0.015)
-    of = lambda h, f, tol: kde.mean_shift(
+    of = lambda h, f, tol, starts=starts: kde.mean_shift(
         kde.fit(x, bandwidth=h**2 * jnp.eye(D), factors=jnp.full(N, f)), starts, tol=tol
     )
     small, large = of(1.0, 0.01, 1e-6), of(0.01, 1.0, 1e-4)
     assert int(small.steps) == int(large.steps)
-    assert int(of(1.0, 0.01, 1e-4).steps) < int(small.steps)
+    short = of(1.0, 0.01, 1e-4)
+    assert int(short.steps) < int(small.steps)
+    # A path that has ended stays, however long others take.
+    longer = of(1.0, 0.01, 1e-4, starts.at[1:, 0].set(0.05))
+    assert int(longer.steps) > int(short.steps)
+    np.testing.assert_array_equal(longer.ends[0], short.ends[0])
 
 
 def test_too_few_steps_are_flagged():
