@@ -59,7 +59,7 @@ def test_flat_mean_shift_equals_scikit_learn():
 
 def density(profile, inverse, factors, at):
     """By its definition but for a constant, at places of any shape."""
-    total = 0.0
+    total = np.zeros(at.shape[:-1])
     for w, f, x in zip(W, factors, X, strict=True):
         away = (at - x) / f
         total = total + w / f**2 * profile(np.sum(away @ inverse * away, axis=-1))
