@@ -229,7 +229,7 @@ def least_squares(x: Data, sample_weight: Weights | None = None) -> Selection:
 
     >>> import jax
     >>> x = jax.random.normal(jax.random.key(0), (200, 1))
-    >>> 0.2 < float(least_squares(x).bandwidth[0]) < 0.6
+    >>> 0.1 < float(least_squares(x).bandwidth[0]) < 0.6
     True
     """
     return _searched("kde.least_squares", x, sample_weight, _squared_error)
