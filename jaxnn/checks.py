@@ -8,6 +8,7 @@ results carry flags instead.  Every message reads `where: what must hold, what w
 import difflib
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import jax
@@ -31,6 +32,13 @@ def holds(condition: Callable[[], ArrayLike]) -> bool:
 
 # One program rather than one an operation: the first call of a function waits for each.
 _all_finite = jax.jit(lambda x: jnp.all(jnp.isfinite(x)))
+
+
+@partial(jax.jit, static_argnames=("low", "high", "open_low"))
+def _all_inside(x: ArrayLike, low: float, high: float, open_low: bool) -> Array:
+    array = jnp.asarray(x)
+    above = array > low if open_low else array >= low
+    return jnp.all(above & (array <= high) & jnp.isfinite(array))
 
 
 def _why_no_numbers(x: Any) -> str:
@@ -162,9 +170,7 @@ def _number(where: str, name: str, x: ArrayLike, wanted: str, low: float, high: 
     def inside() -> ArrayLike:
         if isinstance(x, int | float):
             return (x > low if open_low else x >= low) and x <= high and math.isfinite(x)
-        array = jnp.asarray(x)
-        above = array > low if open_low else array >= low
-        return above & (array <= high) & jnp.isfinite(array)
+        return _all_inside(x, low, high, open_low)
 
     if not holds(inside):
         raise ValueError(f"{where}: {name} must be {wanted}, got {x}")

@@ -88,7 +88,6 @@ def on_grid(
             "points; got a matrix or factors: use log_prob"
         )
     points, kernel = model.points, model.kernel
-    widths = jnp.broadcast_to(model.bandwidth, points.shape[1:])
     d = points.shape[1]
     if d > 3:
         raise ValueError(f"{where}: model must have at most 3 features, got {d}; use log_prob")
@@ -98,12 +97,19 @@ def on_grid(
     nodes = tuple(checks.count(where, "size", s, least=2, most=MOST) for s in given)
     if degree not in (1, 3, 5):
         raise ValueError(f"{where}: degree must be 1, 3 or 5, got {degree!r}")
-    least, most = jnp.min(points, axis=0), jnp.max(points, axis=0)
-    start = _edge(where, "low", low, least - REACH * widths)
-    stop = _edge(where, "high", high, most + REACH * widths)
+    widths, least, most, before, after = _extent(points, model.bandwidth)
+    start, stop = _edge(where, "low", low, before), _edge(where, "high", high, after)
     if all(map(checks.concrete, (start, stop, points, widths))):
         _check_fits(where, kernel, nodes, start, stop, (least, most), widths)
     return _evaluate(points, widths, model.log_weights, start, stop, kernel, nodes, degree)
+
+
+@jax.jit
+def _extent(points: Float[Array, "n d"], bandwidth: Array) -> tuple[Float[Array, " d"], ...]:
+    """Returns bandwidths, the least and the largest values, and the default first and last node."""
+    widths = jnp.broadcast_to(bandwidth, points.shape[1:])
+    least, most = jnp.min(points, axis=0), jnp.max(points, axis=0)
+    return widths, least, most, least - REACH * widths, most + REACH * widths
 
 
 def _edge(

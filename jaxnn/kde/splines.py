@@ -19,7 +19,9 @@ from jaxnn import linalg
 # log(sin(x)/x) = -Σ_k c_k x^(2k), with c_k = ζ(2k) / (k π^(2k)).
 _LOG_SINC = (1 / 6, 1 / 180, 1 / 2835, 1 / 37800, 1 / 467775, 691 / 3831077250, 2 / 127702575)
 TERMS = 10
-WINDOWS = 2**22  # numbers of the windows of one tile: within a loop scattering is half as fast
+# Bytes of the windows of one tile: within a loop scattering is half as fast, and larger arrays the
+# system hands out page by page.
+WINDOWS = 2**24
 LARGEST_MATRIX = 2**24  # entries of the matrix of a convolution along one axis
 
 
@@ -73,7 +75,7 @@ def scatter(
             grid, starts, products * weights, dimensions, mode="promise_in_bounds"
         )
 
-    size = max(1, WINDOWS // (degree + 1) ** d)
+    size = max(1, WINDOWS // (weights.dtype.itemsize * (degree + 1) ** d))
     return linalg.fold_rows(step, jnp.zeros(nodes, weights.dtype), (positions, weights), size)
 
 

@@ -23,7 +23,7 @@ def test_taps_are_the_basis_spline(degree):
 def test_scatter_and_gather_are_transposes(monkeypatch):
     """<scatter(w), g> = <w, gather(g)>, over ragged tiles; and the mass is kept."""
     monkeypatch.setitem(linalg.TILE, "cpu", 1)
-    monkeypatch.setattr(splines, "WINDOWS", 50 * 16)
+    monkeypatch.setattr(splines, "WINDOWS", 50 * 16 * 8)
     positions = jnp.asarray(RNG.uniform(3, 9, size=(270, 2)))
     w, g = jnp.asarray(RNG.normal(size=270)), jnp.asarray(RNG.normal(size=(13, 14)))
     grid = splines.scatter(positions, w, 3, (13, 14))
