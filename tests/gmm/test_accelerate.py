@@ -49,6 +49,27 @@ def test_jump_lands_on_the_limit_of_a_geometric_sequence(family):
     assert jump(a, a, a, UNIT, np.array(4.0))[1] == 1
 
 
+def test_a_jump_of_axes_is_a_turn():
+    """Closed form: where tangents of half the angles are a geometric sequence, the jump lands on
+    the limit; along a straight line between matrices axes would not stay orthogonal."""
+
+    def turned(error):
+        half = np.arctan(0.3 + 0.4 * error)
+        cos, sin = np.cos(2 * half), np.sin(2 * half)
+        axes = np.array([[[cos, sin], [-sin, cos]]])
+        given = (
+            np.full(2, np.log(0.5)),
+            np.zeros((2, 2)),
+            gmm.Eigen(np.ones(1), np.ones((1, 2)), axes),
+        )
+        return jax.tree.map(jnp.asarray, gmm.GMM(*given))
+
+    a, b, c = (turned(e) for e in (1.0, 0.5, 0.25))
+    far, length = jax.jit(extrapolate)(a, b, c, UNIT, np.array(100.0))
+    np.testing.assert_allclose(length, 2, rtol=1e-9)
+    np.testing.assert_allclose(far.cov.orientation, turned(0.0).cov.orientation, rtol=1e-9)
+
+
 def test_bound_grows_where_it_is_in_the_way_and_shrinks_after_a_bad_jump():
     """jumped, accepted, length, longest -> next bound; by the rule in the docstring."""
     for given, wanted in {
