@@ -18,13 +18,14 @@ def start() -> gmm.GMM:
 
 
 def test_faithful_is_the_data_of_r():
-    """The summary that R prints for `faithful`, and the likelihood of mclust's VVV model."""
+    """The summary that R prints for `faithful`; likelihood and BIC of mclust's VVV model."""
     assert FAITHFUL.shape == (272, 2)
     np.testing.assert_allclose(FAITHFUL.mean(axis=0), [3.487783, 70.897059], atol=1e-6)
     np.testing.assert_array_equal(np.median(FAITHFUL, axis=0), [4.0, 76.0])
     np.testing.assert_array_equal([FAITHFUL.min(0), FAITHFUL.max(0)], [[1.6, 43], [5.1, 96]])
     fit = gmm.fit(start(), FAITHFUL, ridge=0.0, tol=1e-12, max_steps=1000)
     np.testing.assert_allclose(272 * fit.log_lik, -1130.2640, atol=1e-4)
+    np.testing.assert_allclose(gmm.bic(fit.mixture, FAITHFUL), 2322.19, atol=5e-3)
 
 
 def test_first_steps_of_em_on_faithful():
