@@ -10,6 +10,7 @@ from jaxnn.gmm.divergence import Bounds, Estimate, entropy_bounds, kl
 from jaxnn.gmm.eigen import Eigen
 from jaxnn.gmm.ellipsoid import Ellipsoid
 from jaxnn.gmm.em import fit, m_step
+from jaxnn.gmm.expectation import e_step
 from jaxnn.gmm.factors import Factors, factors
 from jaxnn.gmm.families import COVARIANCES
 from jaxnn.gmm.family import Covariances
@@ -26,7 +27,7 @@ from jaxnn.gmm.model import (
     predict,
     sample,
 )
-from jaxnn.gmm.moments import Moments, e_step
+from jaxnn.gmm.moments import Moments
 from jaxnn.gmm.outcome import Fit, Status, describe
 from jaxnn.gmm.predictive import expected_mixture, predictive_log_prob, prune
 from jaxnn.gmm.priors import Prior, default_prior, log_prior

@@ -1,6 +1,7 @@
 """Expectation-maximisation for Gaussian mixtures (Dempster, Laird and Rubin, 1977).
 
-`moments` is the E-step, here are the M-step and the loop around both; `outcome` says how it ended.
+The E-step is in `expectation`, here are the M-step and the loop around both; `outcome` says how it
+ended.
 Shapes: n samples, d features, k components.
 """
 
@@ -15,8 +16,9 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxnn import checks
 from jaxnn.gmm import accelerate as squarem
 from jaxnn.gmm import priors
+from jaxnn.gmm.expectation import expect
 from jaxnn.gmm.family import Whitened
-from jaxnn.gmm.missing import Observed, column_variance, expect, observe
+from jaxnn.gmm.missing import Observed, check_columns, column_variance, observe
 from jaxnn.gmm.model import GMM, door
 from jaxnn.gmm.moments import Moments, row_weights
 from jaxnn.gmm.outcome import Fit, Status, at_fault, degenerate, empty, not_finite, rounding, sound
@@ -272,7 +274,8 @@ def fit(
         raise ValueError(f"{where}: x must have at least {k} rows for {k} components, got {n}")
     rows = x
     if missing:
-        rows, weight = observe(where, x, weight, mixture.cov, k)
+        check_columns(where, x, weight)
+        rows, weight = observe(x, weight, mixture.cov, k)
     return _fit(
         mixture,
         rows,

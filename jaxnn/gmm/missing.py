@@ -17,10 +17,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxnn import checks
 from jaxnn.gmm.family import Covariances
-from jaxnn.gmm.model import GMM
-from jaxnn.gmm.moments import Moments, moments
-from jaxnn.gmm.observed import RULES, inverse_factor, projectors, rule_of, width
-from jaxnn.linalg import fold_rows, mean_and_variance, tile_rows
+from jaxnn.gmm.model import GMM, evidence
+from jaxnn.gmm.moments import Moments
+from jaxnn.gmm.observed import RULES, inverse_factor, projectors
+from jaxnn.linalg import mean_and_variance
 
 # Rows of a tile that shares a pattern, and how many rows a pattern must have on average.
 TILE, LEAST = 256, 64
@@ -38,10 +38,9 @@ class Groups(NamedTuple):
 
 
 class Observed(NamedTuple):
-    """Rows with the mean of a column wherever `missing`."""
+    """Rows in which NaN is a gap, and which of them have the same gaps, where that is known."""
 
     x: Float[Array, "n d"]
-    missing: Bool[Array, "n d"]
     groups: Groups | None
 
 
@@ -70,7 +69,7 @@ def _tiles(
     p: int,
     t: int,
 ) -> Groups:
-    """Returns tiles of rows of one pattern each; the last of a pattern is filled up."""
+    """Returns tiles of rows of one pattern each; the last is filled up with the pattern's first."""
     sizes = sizes[:p]
     tiles = -(-sizes // TILE)
     starts, ends = jnp.cumsum(sizes) - sizes, jnp.cumsum(tiles)
@@ -79,8 +78,9 @@ def _tiles(
     begin = (number - (ends - tiles)[pattern]) * TILE
     place = begin[:, None] + jnp.arange(TILE)[None, :]
     valid = (place < sizes[pattern][:, None]) & (number < ends[-1])[:, None]
-    rows = order[jnp.where(valid, starts[pattern][:, None] + place, 0)]
     first = order[jnp.minimum(starts, missing.shape[0] - 1)]
+    rows = order[jnp.where(valid, starts[pattern][:, None] + place, 0)]
+    rows = jnp.where(valid, rows, first[pattern][:, None])
     return Groups(gaps=missing[first], pattern=pattern, rows=rows, valid=valid)
 
 
@@ -104,9 +104,10 @@ def _arrange(missing: Bool[Array, "n d"], k: int) -> Groups | None:
 
 @jax.jit
 def observed_mean_and_variance(
-    x: Float[Array, "n d"], missing: Bool[Array, "n d"], weight: Float[Array, " n"]
+    x: Float[Array, "n d"], weight: Float[Array, " n"]
 ) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
     """Returns mean and variance of what is observed of each column; variance 1 if constant."""
+    missing = jnp.isnan(x)
     column = lambda values, gap: mean_and_variance(values[:, None], jnp.where(gap, 0.0, weight))
     # About an observed value: the first row may have a gap there, filled with anything.
     first = jnp.take_along_axis(x, jnp.argmin(missing, axis=0)[None], axis=0)
@@ -115,82 +116,49 @@ def observed_mean_and_variance(
     return mean[:, 0], variance[:, 0]
 
 
-def fill(
-    where: str, x: Float[Array, "n d"], weight: Float[Array, " n"]
-) -> tuple[Float[Array, "n d"], Float[Array, " n"]]:
-    """Returns rows with the mean of a column for NaN, and weight zero for rows of nothing else.
+def counted(x: Float[Array, "n d"], weight: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Returns the weights, zero for rows of nothing but gaps."""
+    return jnp.where(jnp.all(jnp.isnan(x), axis=1), 0.0, weight)
 
-    Raises ValueError for a column without any observed value in a row that counts.
-    """
-    missing = jnp.isnan(x)
-    weight = jnp.where(jnp.all(missing, axis=1), 0.0, weight)
-    if checks.concrete(x) and checks.concrete(weight):
-        with jax.ensure_compile_time_eval():
-            seen = jnp.any(~missing & (weight > 0)[:, None], axis=0)
-            empty = jnp.flatnonzero(~seen).tolist()
-        if empty:
-            raise ValueError(
-                f"{where}: x must have an observed value in every column, got none in column "
-                f"{', '.join(map(str, empty))}; drop it"
-            )
-    mean, _ = observed_mean_and_variance(x, missing, weight)
-    return jnp.where(missing, mean[None], x), weight
+
+def check_columns(where: str, x: Float[Array, "n d"], weight: Float[Array, " n"]) -> None:
+    """Raises ValueError for a column without any observed value in a row that counts."""
+    if not (checks.concrete(x) and checks.concrete(weight)):
+        return
+    with jax.ensure_compile_time_eval():
+        some = jnp.any(~jnp.isnan(x) & (weight > 0)[:, None], axis=0)
+        empty = jnp.flatnonzero(~some).tolist()
+    if empty:
+        raise ValueError(
+            f"{where}: x must have an observed value in every column, got none in column "
+            f"{', '.join(map(str, empty))}; drop it"
+        )
+
+
+def fill(
+    x: Float[Array, "n d"], weight: Float[Array, " n"]
+) -> tuple[Float[Array, "n d"], Float[Array, " n"]]:
+    """Returns rows with the mean of a column for NaN, and weight zero for rows of nothing else."""
+    weight = counted(x, weight)
+    mean, _ = observed_mean_and_variance(x, weight)
+    return jnp.where(jnp.isnan(x), mean[None], x), weight
 
 
 def observe(
-    where: str, x: Float[Array, "n d"], weight: Float[Array, " n"], cov: Covariances, k: int
+    x: Float[Array, "n d"], weight: Float[Array, " n"], cov: Covariances, k: int
 ) -> tuple[Observed, Float[Array, " n"]]:
-    """Returns rows in which NaN is a gap, and weights of zero for rows of nothing else.
-
-    Raises as `fill` does, and TypeError for a family that knows no gaps.
-    """
-    rule = rule_of(where, cov)
-    filled, weight = fill(where, x, weight)
+    """Returns rows in which NaN is a gap, and weights of zero for rows of nothing else."""
     missing, groups = jnp.isnan(x), None
-    if checks.concrete(missing) and rule.pool is not None:
+    if checks.concrete(missing) and RULES[type(cov)].pool is not None:
         with jax.ensure_compile_time_eval():
             groups = _arrange(missing, k)
-    return Observed(filled, missing, groups), weight
+    return Observed(x, groups), counted(x, weight)
 
 
-def _by_row(mixture: GMM, data: Observed, weight: Float[Array, " n"]) -> Moments:
-    rule = RULES[type(mixture.cov)]
-    given_rows = rule.rows(mixture.log_weights, mixture.means, mixture.cov)
-
-    def of_tile(x: Float[Array, "c d"], missing: Bool[Array, "c d"], w: Array) -> Moments:
-        given = given_rows(x, missing)
-        resp, log_lik = _responsibilities(given.joint, w)
-        return Moments(
-            counts=jnp.sum(resp, axis=1),
-            first=jnp.sum(given.y * resp[:, None, :], axis=2),
-            second=rule.second(mixture.cov, given, resp),
-            log_lik=log_lik,
-        )
-
-    def step(total: Moments, tile: tuple[Array, ...], fresh: Bool[Array, " c"]) -> Moments:
-        x, missing, w = tile
-        return jax.tree.map(jnp.add, total, of_tile(x, missing, w * fresh))
-
-    rows = (data.x, data.missing, weight)
-    zero = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
-        jax.eval_shape(of_tile, *(a[:1] for a in rows)),
-    )
-    size = tile_rows(data.x.shape[0], width(mixture.cov, mixture.means))
-    return fold_rows(step, zero, rows, size)
-
-
-def _responsibilities(
-    joint: Float[Array, "k c"], w: Float[Array, " c"]
-) -> tuple[Float[Array, "k c"], Float[Array, ""]]:
-    """Returns weighted responsibilities and the log-likelihood of a tile."""
-    evidence = jax.nn.logsumexp(joint, axis=0)
-    return jnp.exp(joint - evidence[None]) * w[None], jnp.sum(w * evidence)
-
-
-def _by_pattern(
-    mixture: GMM, data: Observed, groups: Groups, weight: Float[Array, " n"]
+def by_pattern(
+    mixture: GMM, data: Float[Array, "n d"], groups: Groups, weight: Float[Array, " n"]
 ) -> Moments:
+    """Returns the E-step's moments, with one set of matrices for each pattern of gaps."""
     means, cov = mixture.means, mixture.cov
     pool = RULES[type(cov)].pool
     assert pool is not None  # only dense families are grouped
@@ -206,12 +174,14 @@ def _by_pattern(
         total: tuple[Moments, Array], tile: tuple[Array, Array, Array]
     ) -> tuple[tuple[Moments, Array], None]:
         p, rows, valid = tile
-        x = data.x[rows]
-        residual = x.T[None] - means[:, :, None]
+        residual = data[rows].T[None] - means[:, :, None]
         residual = jnp.where(groups.gaps[p][None, :, None], 0.0, residual)
         y = jnp.einsum("kij,kjc->kic", whiten[p], residual)
         joint = constant[p][:, None] - 0.5 * jnp.sum(y * y, axis=1)
-        resp, log_lik = _responsibilities(joint, weight[rows] * valid)
+        w = weight[rows] * valid
+        terms, log_density = evidence(joint)
+        resp = terms * (w / jnp.sum(terms, axis=0))[None]
+        log_lik = jnp.sum(w * log_density)
         counts = jnp.sum(resp, axis=1)
         new = Moments(counts, jnp.sum(y * resp[:, None, :], axis=2), cov.second(y, resp), log_lik)
         spread = counts[:, None, None] * free[p]
@@ -230,25 +200,8 @@ def _by_pattern(
     return total._replace(second=total.second + pool(spread))
 
 
-def observed_moments(mixture: GMM, data: Observed, weight: Float[Array, " n"]) -> Moments:
-    """Returns the E-step's moments, expectations over what is missing included.
-
-    `log_lik` is the exact log-likelihood of the observed parts.
-    """
-    if data.groups is None:
-        return _by_row(mixture, data, weight)
-    return _by_pattern(mixture, data, data.groups, weight)
-
-
-def expect(mixture: GMM, x: Array | Observed, weight: Float[Array, " n"]) -> Moments:
-    """Returns the E-step's moments of rows with or without gaps."""
-    if isinstance(x, Observed):
-        return observed_moments(mixture, x, weight)
-    return moments(mixture, x, weight)
-
-
 def column_variance(x: Array | Observed, weight: Float[Array, " n"]) -> Float[Array, " d"]:
     """Returns the variance of each column, of what is observed of it; 1 if it is constant."""
     if isinstance(x, Observed):
-        return observed_mean_and_variance(x.x, x.missing, weight)[1]
+        return observed_mean_and_variance(x.x, weight)[1]
     return mean_and_variance(x, weight)[1]

@@ -19,7 +19,7 @@ from jaxnn import checks
 from jaxnn.gmm import forms
 from jaxnn.gmm.families import COVARIANCES
 from jaxnn.gmm.family import Covariances
-from jaxnn.gmm.observed import RULES, rule_of, width
+from jaxnn.gmm.observed import rule_of, with_gaps
 from jaxnn.linalg import map_rows, tile_rows
 from jaxnn.types import Data, Key
 
@@ -96,21 +96,14 @@ def door(where: str, mixture: GMM, x: Data, missing: bool = False) -> Array:
     return rows
 
 
-def joint_rows(
-    mixture: GMM,
-) -> Callable[[Float[Array, "c d"]], tuple[Float[Array, "k d c"], Float[Array, "k c"]]]:
-    """Returns the map of a tile of rows to whitened residuals and log w_k + log N(x | k)."""
-    return forms.whitened(*mixture).joint
+def by_form(
+    mixture: GMM, n: int, run: Callable[[forms.Form], Result], missing: bool = False
+) -> Result:
+    """Returns `run(form)` for the form in which n rows are best evaluated; see `forms`.
 
-
-def tile_of(mixture: GMM, n: int) -> int:
-    """Returns the rows of a tile whose residuals fit the working set."""
-    return forms.whitened(*mixture).tile(n)
-
-
-def by_form(mixture: GMM, n: int, run: Callable[[forms.Form], Result]) -> Result:
-    """Returns `run(form)` for the form in which n rows are best evaluated; see `forms`."""
-    return forms.choose(*mixture, n, run)
+    With `missing`, that is the form of rows with gaps, where they are NaN.
+    """
+    return run(with_gaps(*mixture)) if missing else forms.choose(*mixture, n, run)
 
 
 def evidence(joint: Float[Array, "k c"]) -> tuple[Float[Array, "k c"], Float[Array, " c"]]:
@@ -121,31 +114,16 @@ def evidence(joint: Float[Array, "k c"]) -> tuple[Float[Array, "k c"], Float[Arr
     return terms, top + jnp.log(jnp.sum(terms, axis=0))
 
 
-@jax.jit
-def _log_joint(mixture: GMM, x: Float[Array, "n d"]) -> Float[Array, "n k"]:
+@partial(jax.jit, static_argnames="missing")
+def _log_joint(mixture: GMM, x: Float[Array, "n d"], missing: bool = False) -> Float[Array, "n k"]:
     def run(form: forms.Form) -> Float[Array, "n k"]:
         return map_rows(lambda tile: form.joint(tile)[1].T, x, form.tile(x.shape[0]))
 
-    return by_form(mixture, x.shape[0], run)
-
-
-@partial(jax.jit, static_argnames="total")
-def _observed(mixture: GMM, x: Float[Array, "n d"], total: bool) -> Array:
-    """Returns the log joint of what is observed of each row, or its sum over components."""
-    rule = RULES[type(mixture.cov)]
-    given = rule.rows(mixture.log_weights, mixture.means, mixture.cov)
-
-    def of_tile(rows: Float[Array, "c d"]) -> Array:
-        missing = jnp.isnan(rows)
-        joint = given(jnp.where(missing, 0.0, rows), missing).joint
-        return evidence(joint)[1] if total else joint.T
-
-    return map_rows(of_tile, x, tile_rows(x.shape[0], width(mixture.cov, mixture.means)))
+    return by_form(mixture, x.shape[0], run, missing)
 
 
 def _joint(where: str, mixture: GMM, x: Data, missing: bool) -> Float[Array, "n k"]:
-    rows = door(where, mixture, x, missing)
-    return _observed(mixture, rows, total=False) if missing else _log_joint(mixture, rows)
+    return _log_joint(mixture, door(where, mixture, x, missing), missing)
 
 
 def log_joint(mixture: GMM, x: Data, *, missing: bool = False) -> Float[Array, "n k"]:
@@ -159,14 +137,14 @@ def log_joint(mixture: GMM, x: Data, *, missing: bool = False) -> Float[Array, "
     return _joint("gmm.log_joint", mixture, x, missing)
 
 
-@jax.jit
-def _log_prob(mixture: GMM, x: Float[Array, "n d"]) -> Float[Array, " n"]:
+@partial(jax.jit, static_argnames="missing")
+def _log_prob(mixture: GMM, x: Float[Array, "n d"], missing: bool = False) -> Float[Array, " n"]:
     def run(form: forms.Form) -> Float[Array, " n"]:
         # Kept for the backward pass, the statistics of all rows would be larger than the data.
         of_tile = jax.checkpoint(lambda tile: evidence(form.joint(tile)[1])[1])
         return map_rows(of_tile, x, form.tile(x.shape[0]))
 
-    return by_form(mixture, x.shape[0], run)
+    return by_form(mixture, x.shape[0], run, missing)
 
 
 def log_prob(mixture: GMM, x: Data, *, missing: bool = False) -> Float[Array, " n"]:
@@ -174,8 +152,7 @@ def log_prob(mixture: GMM, x: Data, *, missing: bool = False) -> Float[Array, " 
 
     Memory beyond the result is one tile.  `missing` and errors are those of `log_joint`.
     """
-    rows = door("gmm.log_prob", mixture, x, missing)
-    return _observed(mixture, rows, total=True) if missing else _log_prob(mixture, rows)
+    return _log_prob(mixture, door("gmm.log_prob", mixture, x, missing), missing)
 
 
 def posterior(mixture: GMM, x: Data, *, missing: bool = False) -> Float[Array, "n k"]:

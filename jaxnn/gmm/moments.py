@@ -1,4 +1,4 @@
-"""The E-step: a fold of rows into moments that add up.
+"""The E-step as a fold of rows into moments that add up; its public door is in `expectation`.
 
 Tile by tile: no responsibilities of all rows are kept, and data that is streamed or spread over
 devices only changes who adds.  Moments are taken in the whitened coordinates of the mixture that
@@ -8,15 +8,14 @@ Shapes: n samples, d features, k components.
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
 from jaxnn import checks
 from jaxnn.gmm.forms import Form
-from jaxnn.gmm.model import GMM, by_form, door, evidence
+from jaxnn.gmm.model import GMM, by_form, evidence
 from jaxnn.linalg import sum_rows
-from jaxnn.types import Data, Weights
+from jaxnn.types import Weights
 
 
 class Moments(NamedTuple):
@@ -32,8 +31,10 @@ class Moments(NamedTuple):
     log_lik: Float[Array, ""]
 
 
-def moments(mixture: GMM, x: Float[Array, "n d"], weight: Float[Array, " n"]) -> Moments:
-    """Returns the E-step's moments."""
+def moments(
+    mixture: GMM, x: Float[Array, "n d"], weight: Float[Array, " n"], missing: bool = False
+) -> Moments:
+    """Returns the E-step's moments; with `missing`, of rows in which NaN is a gap."""
 
     def run(form: Form) -> Moments:
         def of_tile(
@@ -49,10 +50,7 @@ def moments(mixture: GMM, x: Float[Array, "n d"], weight: Float[Array, " n"]) ->
         counts, first, second = form.finish(sums)
         return Moments(counts=counts, first=first, second=second, log_lik=log_lik)
 
-    return by_form(mixture, x.shape[0], run)
-
-
-_moments = jax.jit(moments)
+    return by_form(mixture, x.shape[0], run, missing)
 
 
 def row_weights(where: str, x: Array, sample_weight: Weights | None) -> Float[Array, " n"]:
@@ -60,13 +58,3 @@ def row_weights(where: str, x: Array, sample_weight: Weights | None) -> Float[Ar
     if sample_weight is None:
         return jnp.ones(x.shape[0], x.dtype)
     return checks.weights(where, "sample_weight", sample_weight, x.shape[0]).astype(x.dtype)
-
-
-def e_step(mixture: GMM, x: Data, sample_weight: Weights | None = None) -> Moments:
-    """Returns the additive moments of `x` under `mixture` (Bishop, 2006, eq. 9.23).
-
-    Moments of parts of the data, under the same mixture, add up to the moments of the whole.
-    Raises TypeError or ValueError for bad rows or weights.
-    """
-    x = door("gmm.e_step", mixture, x)
-    return _moments(mixture, x, row_weights("gmm.e_step", x, sample_weight))

@@ -18,6 +18,8 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from jaxnn.gmm.covariances import Diag, Full, Spherical, Tied
 from jaxnn.gmm.family import Covariances, Means
+from jaxnn.gmm.forms import Form
+from jaxnn.gmm.natural import Sums
 
 
 class Conditional(NamedTuple):
@@ -165,3 +167,23 @@ def width(cov: Covariances, means: Means) -> int:
     """Returns how many numbers a row needs in a tile."""
     dense = RULES[type(cov)].pool is not None
     return means.size * (means.shape[1] + 2 if dense else 1)
+
+
+def with_gaps(log_weights: Float[Array, " k"], means: Means, cov: Covariances) -> Form:
+    """Returns the form of rows in which NaN is a gap: densities are those of the rest.
+
+    Moments are expectations over what is missing too.  Each row has matrices of its own.
+    """
+    rule = RULES[type(cov)]
+    given_rows = rule.rows(log_weights, means, cov)
+
+    def joint(x: Float[Array, "c d"]) -> tuple[Conditional, Float[Array, "k c"]]:
+        missing = jnp.isnan(x)
+        given = given_rows(jnp.where(missing, 0.0, x), missing)
+        return given, given.joint
+
+    def collect(given: Conditional, resp: Float[Array, "k c"]) -> Sums:
+        first = jnp.sum(given.y * resp[:, None, :], axis=2)
+        return jnp.sum(resp, axis=1), first, rule.second(cov, given, resp)
+
+    return Form(joint, collect, finish=lambda sums: sums, width=width(cov, means), lanes=1)

@@ -14,17 +14,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxnn import checks
 from jaxnn.gmm.em import maximise
 from jaxnn.gmm.families import family_of
 from jaxnn.gmm.family import Family
+from jaxnn.gmm.forms import Form
 from jaxnn.gmm.kmeans import BATCH, BATCH_STEPS, LARGE, lloyd, mini_batches, nearest, seeds
-from jaxnn.gmm.missing import fill
-from jaxnn.gmm.model import GMM, joint_rows, tile_of
+from jaxnn.gmm.missing import check_columns, fill
+from jaxnn.gmm.model import GMM, by_form
 from jaxnn.gmm.moments import Moments, row_weights
-from jaxnn.linalg import fold_rows, mean_and_variance
+from jaxnn.linalg import mean_and_variance, sum_rows
 from jaxnn.types import Data, Key, Weights
 
 Seeds = Any  # what a start draws: k rows, a key
@@ -97,28 +98,18 @@ def _shared_moments(
     mixture: GMM, x: Float[Array, "n d"], weight: Float[Array, " n"], share: Shares
 ) -> Moments:
     """Returns the moments of rows whose responsibilities are given by `share`."""
-    joint_of = joint_rows(mixture)
+    data = (x, weight, jnp.arange(x.shape[0]))
 
-    def of_tile(rows: Array, w: Float[Array, " c"], number: Int[Array, " c"]) -> Moments:
-        y, _ = joint_of(rows)
-        resp = (share(rows, number) * w[:, None]).T
-        return Moments(
-            counts=jnp.sum(resp, axis=1),
-            first=jnp.sum(y * resp[:, None, :], axis=2),
-            second=mixture.cov.second(y, resp),
-            log_lik=jnp.zeros((), x.dtype),
-        )
+    def run(form: Form) -> Moments:
+        def of_tile(tile: tuple[Array, ...], fresh: Bool[Array, " c"]) -> PyTree:
+            rows, w, number = tile
+            resp = (share(rows, number) * (w * fresh)[:, None]).T
+            return form.collect(form.joint(rows)[0], resp)
 
-    def step(total: Moments, tile: tuple[Array, ...], fresh: Bool[Array, " c"]) -> Moments:
-        rows, w, number = tile
-        return jax.tree.map(jnp.add, total, of_tile(rows, w * fresh, number))
+        sums = sum_rows(of_tile, data, form.tile(x.shape[0]), form.lanes)
+        return Moments(*form.finish(sums), log_lik=jnp.zeros((), x.dtype))
 
-    rows = (x, weight, jnp.arange(x.shape[0]))
-    zero = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
-        jax.eval_shape(of_tile, *(a[:1] for a in rows)),
-    )
-    return fold_rows(step, zero, rows, tile_of(mixture, x.shape[0]))
+    return by_form(mixture, x.shape[0], run)
 
 
 def from_shares(
@@ -232,7 +223,8 @@ def init(
     checks.in_table(where, "start", start, STARTS)
     weight = row_weights(where, x, sample_weight)
     if missing:
-        x, weight = fill(where, x, weight)
+        check_columns(where, x, weight)
+        x, weight = fill(x, weight)
     if active is None:
         active = k
     elif checks.concrete(active):

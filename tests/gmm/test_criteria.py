@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import logsumexp, xlogy
 from scipy.stats import multivariate_normal
 
 from jaxnn import gmm, linalg
-from jaxnn.gmm import criteria
+from jaxnn.gmm import criteria, forms
 
 rng = np.random.default_rng(5)
 X = rng.normal(size=(150, 2)) * 2
@@ -33,13 +34,43 @@ def test_components_that_do_not_overlap_cost_nothing_more():
     np.testing.assert_allclose(gmm.icl(off, X), gmm.bic(off, X), rtol=1e-12)
 
 
-def test_sums_over_tiles_are_the_sums(monkeypatch):
-    """Oracle: all rows in one tile."""
-    of = lambda: jax.jit(lambda x, w: criteria.fit_and_entropy(MIXTURE, x, w))(X, W)
+def test_sums_over_tiles_are_the_sums_in_the_fast_form_too(monkeypatch):
+    """Oracle: all rows in one tile, in the safe form; of 149 rows two tiles share one."""
+    of = lambda: jax.jit(lambda x, w: criteria.fit_and_entropy(MIXTURE, x, w))(X[1:], W[1:] + 1)
     whole = of()
     monkeypatch.setitem(linalg.TILE, "cpu", 1)
+    monkeypatch.setattr(forms, "SMALL", 0)
+    taken = []
+    linear = forms.linear
+    monkeypatch.setattr(forms, "linear", lambda *given: taken.append(given) or linear(*given))
     tiled = of()
+    assert taken
     np.testing.assert_allclose(tiled, whole, rtol=1e-12)
+
+
+def test_rows_with_gaps_count_by_what_was_observed():
+    """Oracle: the definitions by a loop over rows; a row of nothing is no row."""
+    gaps = np.where(rng.uniform(size=X.shape) < 0.3, np.nan, X)
+    log_lik, entropy, n = 0.0, 0.0, 0.0
+    for row, w in zip(gaps, W, strict=True):
+        o = np.flatnonzero(~np.isnan(row))
+        if len(o) == 0:
+            continue
+        parts = [multivariate_normal(m[o], COV[np.ix_(o, o)]).logpdf(row[o]) for m in MEANS]
+        joint = np.log(WEIGHTS) + parts
+        resp = np.exp(joint - logsumexp(joint))
+        log_lik, n = log_lik + w * logsumexp(joint), n + w
+        entropy -= w * xlogy(resp, resp).sum()
+    assert n < W.sum()
+    p = 3 + 6 + 2
+    bic = p * np.log(n) - 2 * log_lik
+    np.testing.assert_allclose(gmm.bic(MIXTURE, gaps, W, missing=True), bic, rtol=1e-12)
+    np.testing.assert_allclose(
+        gmm.aic(MIXTURE, gaps, W, missing=True), 2 * p - 2 * log_lik, rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        gmm.icl(MIXTURE, gaps, W, missing=True), bic + 2 * entropy, rtol=1e-12
+    )
 
 
 @pytest.mark.usefixtures("unchecked_types")

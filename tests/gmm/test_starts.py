@@ -9,7 +9,7 @@ import pytest
 from sklearn.datasets import load_iris
 
 from jaxnn import gmm, linalg
-from jaxnn.gmm import kmeans, starts
+from jaxnn.gmm import forms, kmeans, starts
 from jaxnn.gmm.starts import START_RIDGE, STARTS
 
 X, LABELS = load_iris(return_X_y=True)
@@ -122,16 +122,22 @@ def test_random_shares_are_uniform_on_the_simplex():
     np.testing.assert_allclose(off.sum(1), 1, rtol=1e-12)
 
 
-def test_tiles_change_nothing(monkeypatch):
-    """Oracle: all rows in one tile."""
+def test_neither_tiles_nor_the_fast_form_change_anything(monkeypatch):
+    """Oracle: all rows in one tile, in the safe form; of 149 rows two tiles share one."""
     share = lambda rows, number: jax.nn.one_hot(jnp.asarray(LABELS)[number], 3)
-    unit = linalg.mean_and_variance(jnp.asarray(X), ONES)
+    x, ones = jnp.asarray(X)[:-1], ONES[:-1]
+    unit = linalg.mean_and_variance(x, ones)
     make = lambda: parts(
-        jax.jit(lambda x: starts.from_shares(gmm.Diag, x, ONES, share, 3, unit))(jnp.asarray(X))
+        jax.jit(lambda x: starts.from_shares(gmm.Diag, x, ones, share, 3, unit))(x)
     )
     whole = make()
     monkeypatch.setitem(linalg.TILE, "cpu", 1)
+    monkeypatch.setattr(forms, "SMALL", 0)
+    taken = []
+    linear = forms.linear
+    monkeypatch.setattr(forms, "linear", lambda *given: taken.append(given) or linear(*given))
     close(make(), whole, rtol=1e-10)
+    assert taken
 
 
 def test_padding_changes_nothing(start):
