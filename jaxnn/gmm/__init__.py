@@ -1,8 +1,9 @@
 """Gaussian mixtures: `init`, `fit`, `log_prob`, `sample` and what goes with them."""
 
 from jaxnn.gmm.batch import fit_many
-from jaxnn.gmm.bayes import BayesFit, BayesGMM, bayes_step, fit_bayes, surrogate
+from jaxnn.gmm.bayes import bayes_step, fit_bayes
 from jaxnn.gmm.bayes_priors import BayesPrior, bayes_prior
+from jaxnn.gmm.belief import BayesGMM, surrogate
 from jaxnn.gmm.conditional import Regression, condition, marginal, regress
 from jaxnn.gmm.covariances import Diag, Full, Spherical, Tied
 from jaxnn.gmm.criteria import aic, bic, icl, n_parameters
@@ -28,7 +29,7 @@ from jaxnn.gmm.model import (
     sample,
 )
 from jaxnn.gmm.moments import Moments
-from jaxnn.gmm.outcome import Fit, Status, describe
+from jaxnn.gmm.outcome import BayesFit, Fit, Status, describe
 from jaxnn.gmm.predictive import expected_mixture, predictive_log_prob, prune
 from jaxnn.gmm.priors import Prior, default_prior, log_prior
 from jaxnn.gmm.reduction import Reduction, merge, reduce

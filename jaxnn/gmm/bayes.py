@@ -1,154 +1,66 @@
 """Variational Bayes for Gaussian mixtures (Bishop, 2006, section 10.2; Blei and Jordan, 2006).
 
-The model: weights from a Dirichlet or a Dirichlet process, and for each component a mean and a
-full precision matrix Λ_k from one Normal-Wishart prior.  The posterior has the same form.  A
-family constrains the scale matrices of its Wisharts, not the model: tied has one for all
-components, diag diagonal ones, spherical multiples of the identity.  So every step is exact
-coordinate ascent for every family, and the lower bound never falls.
-
-With E[Λ_k] = (S_k S_kᵀ)⁻¹ kept as a covariance family, the variational E-step is the E-step of an
-ordinary mixture, `surrogate`, with weights that do not sum to 1: the fold, the whitened moments
-and their precision are those of `moments`.  Priors enter the M-step as pseudo-rows.
+`belief` says what is learned and holds the formulas; here are the loop and its doors.  Every step
+is exact coordinate ascent for every family, so the lower bound never falls.
 Shapes: n samples, d features, k components.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import digamma, gammaln
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxnn import checks
-from jaxnn.gmm.bayes_priors import BayesPrior, bayes_prior, prior_factor
-from jaxnn.gmm.covariances import Diag, Full, Spherical, Tied
-from jaxnn.gmm.family import Covariances, Whitened
+from jaxnn.gmm.bayes_priors import BayesPrior, bayes_prior
+from jaxnn.gmm.belief import SEEN, BayesGMM, divergence, learn, surrogate
 from jaxnn.gmm.model import GMM, door
 from jaxnn.gmm.moments import Moments, moments, row_weights
-from jaxnn.gmm.weights import Weights as WeightBelief
+from jaxnn.gmm.outcome import (
+    BayesFit,
+    Status,
+    check_sound,
+    ending,
+    narrow,
+    not_finite,
+    repeated,
+    rounding,
+    sound,
+)
+from jaxnn.linalg import mean_and_variance
 from jaxnn.types import Data, Scalar, Weights
 
-# Rows that each Wishart has seen: a tied one sees the mean over the components, since the k
-# precision matrices of the model share its posterior.
-SEEN: dict[type[Covariances], Callable[[Float[Array, " k"]], Float[Array, " k"]]] = {
-    Full: lambda counts: counts,
-    Tied: lambda counts: jnp.broadcast_to(jnp.mean(counts), counts.shape),
-    Diag: lambda counts: counts,
-    Spherical: lambda counts: counts,
-}
 
-
-class BayesGMM(NamedTuple):
-    """A belief about a mixture: q(w) Π_k N(μ_k | means, (mean_precision Λ_k)⁻¹) W(Λ_k | dof).
-
-    The scale of each Wishart is kept as `cov`, the inverse of E[Λ_k], data units squared.
-    """
-
-    weights: WeightBelief
-    means: Float[Array, "k d"]
-    mean_precision: Float[Array, " k"]
-    dof: Float[Array, " k"]
-    cov: Covariances
-
-
-class BayesFit(NamedTuple):
-    """How a fit ended; `lower_bound` (nats per sample) is that of the returned `posterior`.
-
-    Times the number of rows it bounds the log evidence log p(x) from below, all constants
-    included.  `gain` is the last step's increase; `converged`: it fell below the tolerance, and
-    it was no decrease beyond it.  `steps` counts M-steps.
-    """
+class _State(NamedTuple):
+    """The best iterate so far; `total` and `lower_bound` always belong to `posterior`."""
 
     posterior: BayesGMM
+    total: Moments
     lower_bound: Float[Array, ""]
+    floor: Float[Array, ""]  # the change of the bound that is rounding
     gain: Float[Array, ""]
-    converged: Bool[Array, ""]
     steps: Int[Array, ""]
+    failed: Int[Array, ""]  # LOWERED or NOT_FINITE, else CONVERGED
+    candidate: BayesGMM  # to be looked at next
 
 
-def _log_det_bias(dof: Float[Array, " k"], d: int) -> Float[Array, " k"]:
-    """Returns E[log|Λ|] − log|E[Λ]| (eq. 10.65): Σ_i ψ((ν − i)/2) − d log(ν/2)."""
-    half = 0.5 * (dof[:, None] - jnp.arange(d, dtype=dof.dtype)[None])
-    return jnp.sum(digamma(half), axis=1) - d * jnp.log(0.5 * dof)
+def _floor(posterior: BayesGMM, log_lik: Float[Array, ""], rows: Array) -> Float[Array, ""]:
+    """Returns the change of the bound that is rounding, given the largest terms that cancel."""
+    half = 0.5 * posterior.dof
+    terms = posterior.means.shape[1] * jnp.sum(half * jnp.abs(jnp.log(half)))
+    return rounding((jnp.abs(log_lik) + terms) / rows)
 
 
-def _log_norm(dof: Float[Array, " k"], d: int) -> Float[Array, " k"]:
-    """Returns the part of log B (eq. B.79) that depends on ν alone, given E[Λ]."""
-    half = 0.5 * (dof[:, None] - jnp.arange(d, dtype=dof.dtype)[None])
-    return 0.5 * d * dof * jnp.log(0.5 * dof) - jnp.sum(gammaln(half), axis=1)
+def _faults(
+    posterior: BayesGMM, counts: Float[Array, " k"], least: Float[Array, " d"]
+) -> tuple[Bool[Array, " k"], Bool[Array, " k"]]:
+    """Returns which components are narrow or repeated, and which are in use.
 
-
-def surrogate(posterior: BayesGMM) -> GMM:
-    """Returns the mixture whose E-step is the variational one (Bishop, 2006, eq. 10.46).
-
-    Its log joint is E[log w_k + log N(x | k)] under the posterior, so its responsibilities are
-    those of the posterior; its weights do not sum to 1.
+    One that is not in use has the prior's mean and covariance, like all of its kind.
     """
-    d = posterior.means.shape[1]
-    spread = _log_det_bias(posterior.dof, d) - d / posterior.mean_precision
-    return GMM(
-        log_weights=posterior.weights.expected_log() + 0.5 * spread,
-        means=posterior.means,
-        cov=posterior.cov,
-    )
-
-
-def _divergence(posterior: BayesGMM, prior: BayesPrior) -> Float[Array, ""]:
-    """Returns KL(posterior ‖ prior): eqs. 10.73, 10.74, 10.76 and 10.77."""
-    k, d = posterior.means.shape
-    beta, dof = posterior.mean_precision, posterior.dof
-    factor = prior_factor(prior.covariance, d)
-    seen = posterior.cov.whitener(jnp.zeros_like(posterior.means))(factor.T)
-    trace = jnp.sum(seen * seen, axis=(1, 2))
-    away = posterior.cov.whitener(posterior.means)(prior.mean[None])[:, :, 0]
-    ratio = prior.mean_precision / beta
-    of_means = 0.5 * (d * (ratio - 1 - jnp.log(ratio)))
-    of_means += 0.5 * prior.mean_precision * jnp.sum(away * away, axis=1)
-    log_det_prior = jnp.sum(jnp.log(jnp.diag(factor))) - 0.5 * d * jnp.log(prior.dof)
-    first = jnp.broadcast_to(prior.dof, (k,))
-    of_precisions = (
-        first * (posterior.cov.log_det(posterior.means) - log_det_prior)
-        + _log_norm(dof, d)
-        - _log_norm(first, d)
-        + 0.5 * (dof - first) * _log_det_bias(dof, d)
-        + 0.5 * (trace - d * dof)
-    )
-    return jnp.sum(of_means + of_precisions) + posterior.weights.divergence(prior.weights)
-
-
-def _observe(mixture: GMM, total: Moments, prior: BayesPrior) -> BayesGMM:
-    """Returns the posterior given moments in the whitened coordinates of `mixture`."""
-    means, cov = mixture.means, mixture.cov
-    k, d = means.shape
-    counts = total.counts
-    beta = prior.mean_precision + counts
-    dof = prior.dof + SEEN[type(cov)](counts)
-    shift = jnp.where(
-        (counts > 0)[:, None], total.first / jnp.where(counts > 0, counts, 1.0)[:, None], 0.0
-    )
-    rows_mean = means + cov.colour(jnp.arange(k), shift)
-    share = prior.mean_precision / beta
-    # Scatter about the rows' own mean, then only positive terms: nothing cancels.
-    away = cov.whitener(means)(prior.mean[None]) - shift[:, :, None]
-    scale = cov.whitener(jnp.zeros_like(means))(prior_factor(prior.covariance, d).T)
-    pseudo = cov.second(
-        jnp.concatenate([away, scale], axis=2),
-        jnp.concatenate([(share * counts)[:, None], jnp.ones((k, d), share.dtype)], axis=1),
-    )
-    sums = Whitened(
-        second=total.second + pseudo,
-        counts=dof,
-        shift=shift * jnp.sqrt(counts / dof)[:, None],
-        alive=jnp.ones(k, bool),
-    )
-    return BayesGMM(
-        weights=prior.weights.observe(counts),
-        means=rows_mean + share[:, None] * (prior.mean[None] - rows_mean),
-        mean_precision=beta,
-        dof=dof,
-        cov=cov.update(sums, jnp.zeros(d, means.dtype)),
-    )
+    on = counts > jnp.sqrt(jnp.finfo(counts.dtype).eps) * jnp.sum(counts)
+    mixture = posterior.mixture()
+    return narrow(mixture, least) | repeated(mixture), on
 
 
 @jax.jit
@@ -162,31 +74,69 @@ def _fit(
 ) -> BayesFit:
     rows = jnp.sum(weight)
 
-    class State(NamedTuple):
-        posterior: BayesGMM
-        total: Moments
-        lower_bound: Float[Array, ""]
-        gain: Float[Array, ""]
-        steps: Int[Array, ""]
+    def unfinished(state: _State) -> Bool[Array, ""]:
+        moving = jnp.abs(state.gain) >= jnp.maximum(tol, state.floor)
+        return moving & (state.steps < max_steps) & (state.failed == Status.CONVERGED)
 
-    def evaluate(posterior: BayesGMM, before: Array, steps: Array) -> State:
-        total = moments(surrogate(posterior), x, weight)
-        bound = (total.log_lik - _divergence(posterior, prior)) / rows
-        return State(posterior, total, bound, bound - before, steps)
+    def advance(state: _State) -> _State:
+        mixture = surrogate(state.candidate)
+        total = moments(mixture, x, weight)
+        bound = (total.log_lik - divergence(state.candidate, prior)) / rows
+        floor = _floor(state.candidate, total.log_lik, rows)
+        finite = jnp.isfinite(bound) & sound(mixture)
+        gain = bound - state.lower_bound
+        good = finite & ~(gain < -jnp.maximum(tol, floor))
+        failed = jnp.where(finite, Status.LOWERED, Status.NOT_FINITE)
+        posterior, total, bound, floor = jax.tree.map(
+            lambda new, old: jnp.where(good, new, old),
+            (state.candidate, total, bound, floor),
+            (state.posterior, state.total, state.lower_bound, state.floor),
+        )
+        return _State(
+            posterior=posterior,
+            total=total,
+            lower_bound=bound,
+            floor=floor,
+            gain=gain,
+            steps=state.steps + 1,
+            failed=jnp.where(good, Status.CONVERGED, failed).astype(jnp.int32),
+            candidate=learn(surrogate(posterior), total, prior),
+        )
 
-    def unfinished(state: State) -> Bool[Array, ""]:
-        return (state.gain >= tol) & (state.steps < max_steps)
-
-    def advance(state: State) -> State:
-        new = _observe(surrogate(state.posterior), state.total, prior)
-        return evaluate(new, state.lower_bound, state.steps + 1)
-
+    # The start is the first candidate, better than nothing, so that one E-step is compiled.
+    base = start if isinstance(start, GMM) else surrogate(start)
+    zero = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(moments, base, x, weight)
+    )
     if isinstance(start, GMM):
-        start = _observe(start, moments(start, x, weight), prior)
-    first = evaluate(start, jnp.full_like(rows, -jnp.inf), jnp.zeros((), jnp.int32))
-    end = jax.lax.while_loop(unfinished, advance, first)
-    converged = (end.gain < tol) & (end.gain > -tol)
-    return BayesFit(end.posterior, end.lower_bound, end.gain, converged, end.steps)
+        start = learn(start, moments(start, x, weight), prior)
+    nothing = jnp.full_like(rows, -jnp.inf)
+    begin = _State(
+        posterior=learn(base, zero, prior),
+        total=zero,
+        lower_bound=nothing,
+        floor=jnp.zeros_like(rows),
+        gain=-nothing,
+        steps=jnp.full((), -1, jnp.int32),
+        failed=jnp.full((), Status.CONVERGED, jnp.int32),
+        candidate=start,
+    )
+    end = jax.lax.while_loop(unfinished, advance, begin)
+    least = jnp.finfo(x.dtype).eps * mean_and_variance(x, weight)[1]
+    bad, on = _faults(end.posterior, end.total.counts, least)
+    # A step that is not finite is what would be looked at next: it tells who is to blame.
+    broken = end.failed == Status.NOT_FINITE
+    bad = jnp.where(broken, not_finite(surrogate(end.candidate)), bad)
+    status, component = ending(end.failed, bad, on | broken, end.gain, tol, end.floor)
+    return BayesFit(
+        posterior=end.posterior,
+        lower_bound=end.lower_bound,
+        gain=end.gain,
+        converged=status == Status.CONVERGED,
+        status=status,
+        component=component,
+        steps=end.steps,
+    )
 
 
 def belief_door(where: str, start: GMM | BayesGMM, x: Data) -> Array:
@@ -209,6 +159,8 @@ def belief_door(where: str, start: GMM | BayesGMM, x: Data) -> Array:
 def _check_prior(where: str, prior: BayesPrior, start: GMM | BayesGMM, x: Array) -> BayesPrior:
     """Returns the prior checked against the start, in the dtype of `x`."""
     checks.instance(where, "prior", prior, BayesPrior)
+    for leaf in jax.tree.leaves(prior):
+        checks.finite(where, "prior", jnp.asarray(leaf))
     if isinstance(start, BayesGMM):
         checks.instance(where, "prior.weights", prior.weights, type(start.weights))
     k = start.means.shape[0]
@@ -242,14 +194,22 @@ def fit_bayes(
         max_steps: the most M-steps; zero only evaluates the first posterior.
 
     Returns:
-        A `BayesFit`. All numbers are traced: `vmap` over starts, data, weights, priors.
+        A `BayesFit`, which says how it ended; `describe` puts that in words. All numbers are
+        traced: `vmap` over starts, data, weights, priors.
 
     Raises:
-        TypeError, ValueError: bad rows, weights or prior; a negative tolerance or step count; a
-            family without a Bayesian treatment.
+        TypeError, ValueError: bad rows, weights or prior; a start that is not finite; a negative
+            tolerance or step count; a family without a Bayesian treatment.
     """
     where = "gmm.fit_bayes"
     x = belief_door(where, start, x)
+    if isinstance(start, GMM):
+        check_sound(where, start)
+    else:
+        for leaf in jax.tree.leaves(start):
+            checks.finite(where, "start", jnp.asarray(leaf))
+        checks.positive(where, "start.mean_precision", start.mean_precision)
+        checks.positive(where, "start.dof - d + 1", start.dof - x.shape[1] + 1)
     checks.scalar(where, "tol", tol)
     if checks.concrete(max_steps):
         max_steps = checks.count(where, "max_steps", max_steps, least=0)
@@ -278,4 +238,4 @@ def bayes_step(mixture: GMM, total: Moments, prior: BayesPrior) -> BayesGMM:
     where = "gmm.bayes_step"
     checks.instance(where, "mixture", mixture, GMM)
     checks.instance(where, "total", total, Moments)
-    return _observe(mixture, total, _check_prior(where, prior, mixture, mixture.means))
+    return learn(mixture, total, _check_prior(where, prior, mixture, mixture.means))

@@ -21,7 +21,17 @@ from jaxnn.gmm.family import Whitened
 from jaxnn.gmm.missing import Observed, check_columns, column_variance, observe
 from jaxnn.gmm.model import GMM, door
 from jaxnn.gmm.moments import Moments, row_weights
-from jaxnn.gmm.outcome import Fit, Status, at_fault, degenerate, empty, not_finite, rounding, sound
+from jaxnn.gmm.outcome import (
+    Fit,
+    Status,
+    check_sound,
+    degenerate,
+    empty,
+    ending,
+    not_finite,
+    rounding,
+    sound,
+)
 from jaxnn.gmm.priors import Prior
 from jaxnn.types import Data, Scalar, Weights
 
@@ -190,18 +200,7 @@ def _fit(
     failed, broken = end.failed != Status.CONVERGED, end.failed == Status.NOT_FINITE
     looked = jax.tree.map(lambda a, b: jnp.where(failed, a, b), end.candidate, end.mixture)
     bad = jnp.where(broken, not_finite(looked), degenerate(looked, end.total.counts, least))
-    change = jnp.abs(end.gain)
-    status = jnp.select(
-        [
-            broken,
-            jnp.any(bad & on),
-            failed,
-            change < tol,
-            change <= rounding(end.objective),
-        ],
-        [Status.NOT_FINITE, Status.DEGENERATE, Status.LOWERED, Status.CONVERGED, Status.STALLED],
-        Status.OUT_OF_STEPS,
-    ).astype(jnp.int32)
+    status, component = ending(end.failed, bad, on, end.gain, tol, rounding(end.objective))
     return Fit(
         mixture=end.mixture,
         log_lik=end.total.log_lik / rows,
@@ -209,7 +208,7 @@ def _fit(
         gain=end.gain,
         converged=status == Status.CONVERGED,
         status=status,
-        component=at_fault(bad, on),
+        component=component,
         steps=end.steps,
     )
 
@@ -257,10 +256,7 @@ def fit(
     """
     where = "gmm.fit"
     x = door(where, mixture, x, missing)
-    if all(map(checks.concrete, jax.tree.leaves(mixture))) and not checks.holds(
-        lambda: sound(mixture)
-    ):
-        raise ValueError(f"{where}: mixture must be finite, got NaN or infinity in its parameters")
+    check_sound(where, mixture)
     checks.scalar(where, "ridge", ridge)
     checks.scalar(where, "tol", tol)
     if checks.concrete(max_steps):

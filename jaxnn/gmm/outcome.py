@@ -1,8 +1,8 @@
 """How a fit ended: its status in one number, and in one sentence.
 
-The policy, which `em` follows and tests hold: nothing is repaired silently.
+The policy, which `em` and `bayes` follow and tests hold: nothing is repaired silently.
 - A component whose rows are gone keeps its mean and covariance (with a proper prior it goes to the
-  prior's mode); its weight says that it is empty.
+  prior's mode); its weight says that it is empty.  In a belief that is no fault.
 - A component that collapses is held up by the ridge. Without one it shrinks until its numbers end.
 - Both, and components that coincide, are `Status.DEGENERATE`, whatever the likelihood did.
 - A step that would lead to NaN or infinity is not taken: the last finite mixture comes back.
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxnn import checks
+from jaxnn.gmm.belief import BayesGMM
 from jaxnn.gmm.model import GMM
 from jaxnn.linalg import map_rows, tile_rows
 
@@ -27,9 +28,10 @@ class Status(IntEnum):
     STALLED: it changed by no more than the dtype can tell, which is above the tolerance.
     OUT_OF_STEPS: it still changed.
     DEGENERATE: some component has no rows, is as narrow as the ridge (or as the dtype can tell
-        beside the spread of the data), or equals another; then k is in effect smaller.
-    LOWERED: EM without ridge lowered its objective by more than rounding should, and no component
-        is to blame, which tells of a bug; the step was not taken.
+        beside the spread of the data), or equals another; then k is in effect smaller.  Of a
+        belief: some component in use is as narrow as the dtype can tell, or equals another.
+    LOWERED: EM without ridge, or variational Bayes, lowered its objective by more than rounding
+        should, and no component is to blame, which tells of a bug; the step was not taken.
     NOT_FINITE: the next mixture, or its likelihood, was NaN or infinite; the step was not taken.
     """
 
@@ -59,6 +61,30 @@ class Fit(NamedTuple):
     status: Int[Array, ""]
     component: Int[Array, ""]
     steps: Int[Array, ""]
+
+
+class BayesFit(NamedTuple):
+    """How variational Bayes ended; `lower_bound` (nats per sample) is that of `posterior`.
+
+    Times the number of rows it bounds the log evidence log p(x) from below, all constants
+    included.  `gain` is the last step's increase.  `status` is a `Status` as a number, `converged`
+    whether it is CONVERGED, `component` the one at fault: -1 if none is, or all are.  A component
+    that is not in use is no fault.  `steps` counts M-steps; where the status is LOWERED or
+    NOT_FINITE the last of them failed, and where none succeeded `posterior` is the prior.
+    """
+
+    posterior: BayesGMM
+    lower_bound: Float[Array, ""]
+    gain: Float[Array, ""]
+    converged: Bool[Array, ""]
+    status: Int[Array, ""]
+    component: Int[Array, ""]
+    steps: Int[Array, ""]
+
+    @property
+    def mixture(self) -> GMM:
+        """Returns the mixture at the mean of the posterior."""
+        return self.posterior.mixture()
 
 
 def rounding(objective: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
@@ -123,6 +149,7 @@ def narrow(mixture: GMM, least: Float[Array, " d"]) -> Bool[Array, " k"]:
     return ~(largest < 0.5)  # NaN, where squares overflow, is as narrow as it gets
 
 
+@jax.jit
 def repeated(mixture: GMM) -> Bool[Array, " k"]:
     """Returns which components have the mean and the volume of an earlier one that is on.
 
@@ -151,13 +178,52 @@ def at_fault(bad: Bool[Array, " k"], on: Bool[Array, " k"]) -> Int[Array, ""]:
     return jnp.where(some, jnp.argmax(bad), -1).astype(jnp.int32)
 
 
-def describe(fit: Fit) -> str:
+def ending(
+    failed: Int[Array, ""],
+    bad: Bool[Array, " k"],
+    on: Bool[Array, " k"],
+    gain: Float[Array, ""],
+    tol: Float[Array, ""],
+    floor: Float[Array, ""],
+) -> tuple[Int[Array, ""], Int[Array, ""]]:
+    """Returns the status of a fit, and the component at fault.
+
+    `failed` is LOWERED or NOT_FINITE, else CONVERGED; `bad` components count where `on`; `floor`
+    is the change of the objective that its dtype cannot tell from none.
+    """
+    change = jnp.abs(gain)
+    status = jnp.select(
+        [
+            failed == Status.NOT_FINITE,
+            jnp.any(bad & on),
+            failed != Status.CONVERGED,
+            change < tol,
+            change <= floor,
+        ],
+        [Status.NOT_FINITE, Status.DEGENERATE, Status.LOWERED, Status.CONVERGED, Status.STALLED],
+        Status.OUT_OF_STEPS,
+    )
+    return status.astype(jnp.int32), at_fault(bad, on)
+
+
+def check_sound(where: str, mixture: GMM) -> None:
+    """Raises ValueError for a mixture with a NaN, or an infinity that is no log-weight."""
+    known = all(map(checks.concrete, jax.tree.leaves(mixture)))
+    if known and not checks.holds(lambda: sound(mixture)):
+        raise ValueError(f"{where}: mixture must be finite, got NaN or infinity in its parameters")
+
+
+def describe(fit: Fit | BayesFit) -> str:
     """Returns one sentence that tells how one fit ended, and what to do about it.
 
-    Raises TypeError for what is no `Fit`, ValueError for a batch: index it first.
+    Args:
+        fit: what `fit` or `fit_bayes` returned.
+
+    Raises TypeError for anything else, ValueError for a batch: index it first.
     """
     where = "gmm.describe"
-    checks.instance(where, "fit", fit, Fit)
+    if not isinstance(fit, Fit | BayesFit):
+        raise TypeError(f"{where}: fit must be a Fit or a BayesFit, got {type(fit).__name__}")
     checks.shape(where, "fit.status (of one fit: index the batch)", fit.status, ())
     status, steps, gain = Status(int(fit.status)), int(fit.steps), float(fit.gain)
     k = int(fit.component)
@@ -177,9 +243,9 @@ def describe(fit: Fit) -> str:
         f"{fit.mixture.means.dtype}: {change}, above the tolerance",
         Status.OUT_OF_STEPS: f"out of steps after {steps}: {change}; raise max_steps or tol",
         Status.DEGENERATE: f"degenerate after {steps} steps: {who}; use fewer components, a larger "
-        "ridge or a prior, drop constant or collinear columns",
+        "ridge or a stronger prior, drop constant or collinear columns",
         Status.LOWERED: f"step {steps} would have lowered the objective by {-gain:.1e} nats per "
-        "sample, which EM cannot, and was not taken",
+        "sample, which no step should, and was not taken",
         Status.NOT_FINITE: f"not finite: step {steps} made {who} NaN or infinite, and the mixture "
         "before it is returned; use a ridge or a prior, or scale the data",
     }[status]

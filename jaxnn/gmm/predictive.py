@@ -12,7 +12,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from jaxnn import checks
-from jaxnn.gmm.bayes import BayesGMM, belief_door
+from jaxnn.gmm.bayes import belief_door
+from jaxnn.gmm.belief import BayesGMM
 from jaxnn.gmm.model import GMM
 from jaxnn.linalg import map_rows, tile_rows
 from jaxnn.types import Data
@@ -21,7 +22,7 @@ from jaxnn.types import Data
 def expected_mixture(posterior: BayesGMM) -> GMM:
     """Returns the mixture at the posterior's mean weights, means and precision matrices."""
     checks.instance("gmm.expected_mixture", "posterior", posterior, BayesGMM)
-    return GMM(posterior.weights.log_mean(), posterior.means, posterior.cov)
+    return posterior.mixture()
 
 
 def _log_gamma_ratio(z: Array, d: int) -> Array:

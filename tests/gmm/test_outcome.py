@@ -90,7 +90,10 @@ def test_a_step_that_lowers_the_likelihood_is_told_and_not_taken(monkeypatch):
     assert excused.status == gmm.Status.OUT_OF_STEPS
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_only_one_fit_is_described():
+    with pytest.raises(TypeError, match=r"gmm\.describe: fit must be a Fit or a BayesFit, got int"):
+        gmm.describe(3)
     fit = gmm.fit(START, X)
     with pytest.raises(ValueError, match=r"gmm.describe: fit.status \(of one fit: index"):
         gmm.describe(jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), fit))
