@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from refusals import refused
 
 from jaxnn import mlp, train
 from jaxnn.train import Batch, door
@@ -164,14 +165,8 @@ BAD = {
 def test_bad_input_gets_one_clear_message_before_compilation(case, caplog):
     """Oracle: the message names the argument, what was given and what to do; no epoch compiles."""
     options, error, message = BAD[case]
-    with (
-        jax.log_compiles(),
-        caplog.at_level(logging.WARNING),
-        pytest.raises(error, match=message) as caught,
-    ):
-        fit(**options)
-    assert str(caught.value).startswith(("train.", "mlp."))
-    assert "\n" not in str(caught.value)
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        refused(lambda: fit(**options), error, message, ("train.", "mlp."))
     assert "_segment" not in caplog.text
 
 
