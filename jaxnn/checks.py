@@ -7,6 +7,7 @@ results carry flags instead.  Every message reads `where: what must hold, what w
 
 import difflib
 import math
+import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -70,7 +71,8 @@ def floating(where: str, name: str, x: Any) -> Array:
             f"{where}: {name} must be an array of floating-point numbers, "
             f"got {type(x).__name__} ({_why_no_numbers(x) or str(error).splitlines()[0]})"
         ) from None
-    if not jnp.issubdtype(array.dtype, jnp.floating):
+    # Floats of a byte or less are for storage: JAX does not compute with them.
+    if not jnp.issubdtype(array.dtype, jnp.floating) or array.dtype.itemsize < 2:
         raise TypeError(
             f"{where}: {name} must hold floating-point numbers, got {array.dtype}; "
             "convert it with jaxnn.train.as_float"
@@ -94,8 +96,11 @@ def shape(where: str, name: str, x: Any, expected: tuple[int | None, ...]) -> No
     raise ValueError(f"{where}: {name} must have shape {wanted}, got {given}{hint}")
 
 
-def finite(where: str, name: str, x: Array) -> None:
-    """Raises ValueError, naming the first offending place, if `x` has a NaN or an infinity."""
+def finite(where: str, name: str, x: Array, of_nan: str = "") -> None:
+    """Raises ValueError, naming the first offending place, if `x` has a NaN or an infinity.
+
+    `of_nan` is added where that is a NaN: what else the caller could do with it.
+    """
     if not concrete(x) or holds(lambda: _all_finite(x)):
         return
     with jax.ensure_compile_time_eval():
@@ -105,29 +110,58 @@ def finite(where: str, name: str, x: Array) -> None:
     raise ValueError(
         f"{where}: {name} must be finite, got {value}{at if place else ''}; "
         f"drop or impute such entries (and mind the range of {x.dtype})"
+        f"{of_nan if value != value else ''}"
     )
 
 
 def data(
-    where: str, name: str, x: ArrayLike, width: int | None = None, missing: bool = False
+    where: str, name: str, x: ArrayLike, width: int | None = None, missing: bool | None = None
 ) -> Array:
     """Returns `x` as finite floating-point rows of shape (n, d), n and d at least 1.
 
     Raises TypeError for a dtype and ValueError for a rank, a width, emptiness or a NaN, which
-    passes where `missing` is set: infinity never does.
+    passes where `missing` is set: infinity never does.  None for a caller without that argument.
+    Of a data frame only the numbers are kept: columns are known by their places.
     """
     array = floating(where, name, x)
     shape(where, name, array, (None, width))
     if 0 in array.shape:
         raise ValueError(f"{where}: {name} must not be empty, got shape {array.shape}")
-    finite(where, name, jnp.where(jnp.isnan(array), 0, array) if missing else array)
+    hint = "; missing=True takes NaN as missing" if missing is False else ""
+    finite(where, name, jnp.where(jnp.isnan(array), 0, array) if missing else array, hint)
     return array
+
+
+def upright(where: str, name: str, x: Array) -> None:
+    """Warns if `x` has more columns than rows, as data has whose columns are the samples.
+
+    One row is no table, and a tracer may stand for one of many data sets: both pass.  To be called
+    by a public function itself, so that the warning points at its caller.
+    """
+    n, d = x.shape
+    if concrete(x) and 1 < n < d:
+        warnings.warn(
+            f"{where}: rows of {name} are samples, got shape {x.shape} with more columns than "
+            f"rows; if the columns are the samples, give {name}.T",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def precise(where: str, name: str, x: Array) -> None:
     """Raises TypeError for half precision, which holds no covariance and has no Cholesky."""
     if x.dtype not in (jnp.float32, jnp.float64):
         raise TypeError(f"{where}: {name} must be float32 or float64, got {x.dtype}; cast it")
+
+
+def squares(where: str, name: str, x: Array) -> None:
+    """Raises ValueError for numbers whose squares, or sums of many, could overflow their dtype."""
+    limit = float(jnp.finfo(x.dtype).max) ** 0.5 / 1000
+    if concrete(x) and not holds(lambda: ~(jnp.abs(x) > limit)):  # NaN may stand for a gap
+        raise ValueError(
+            f"{where}: {name} must not exceed {limit:.0e} in size, so that squares stay within "
+            f"{x.dtype}; scale the columns"
+        )
 
 
 def instance(where: str, name: str, x: Any, kind: type) -> None:
@@ -193,13 +227,30 @@ def probability(where: str, name: str, x: ArrayLike) -> None:
 
 def count(where: str, name: str, x: Any, least: int = 1, most: int | None = None) -> int:
     """Returns the static whole number `x`; raises unless it lies in [least, most]."""
-    if isinstance(x, bool) or not hasattr(x, "__index__"):
+    if not concrete(x):
+        raise TypeError(
+            f"{where}: {name} must not be traced, since shapes depend on it; pass it as a static "
+            "argument of jit, or close over it"
+        )
+    try:
+        value = None if isinstance(x, bool) else x.__index__()
+    except (AttributeError, TypeError):  # arrays have the method, and raise
+        value = None
+    if value is None:
         raise TypeError(f"{where}: {name} must be a whole number, got {x!r}")
-    value = x.__index__()
     if value < least or (most is not None and value > most):
         span = f"at least {least}" if most is None else f"between {least} and {most}"
         raise ValueError(f"{where}: {name} must be {span}, got {value}")
     return value
+
+
+def steps(where: str, name: str, x: Any, least: int = 0) -> Array:
+    """Returns a number of steps, a traced one too, as a whole number of 32 bits."""
+    if concrete(x):
+        x = count(where, name, x, least=least, most=2**31 - 1)
+    elif not jnp.issubdtype(x.dtype, jnp.integer):
+        raise TypeError(f"{where}: {name} must be a whole number, got {x.dtype}")
+    return jnp.asarray(x, jnp.int32)
 
 
 def in_table(where: str, name: str, choice: Any, table: Iterable[str]) -> None:

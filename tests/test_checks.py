@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from refusals import refused
 
 from jaxnn import checks
 
@@ -16,6 +17,11 @@ BAD = {
     "A1 NaN cell": (checks.data, (NAN_ROW,), ValueError, r"finite, got nan at row, column 1, 1"),
     "A2 inf cell": (checks.data, (np.array([[np.inf]]),), ValueError, "finite, got inf"),
     "A3 -inf cell": (checks.data, (np.array([[-np.inf]]),), ValueError, "finite, got -inf"),
+    "A1 missing": (checks.data, (NAN_ROW, None, False), ValueError,
+                   r"float64\); missing=True takes NaN as missing$"),
+    "A2 missing": (checks.data, (np.array([[np.inf]]), None, False), ValueError, r"float64\)$"),
+    "A2 taken": (checks.data, (np.array([[np.nan, np.inf]]), None, True), ValueError,
+                 r"got inf at row, column 0, 1.*float64\)$"),
     "A6 None": (checks.data, (None,), TypeError, "NoneType"),
     "A7 ragged": (checks.data, ([[1.0], [1.0, 2.0]],), TypeError, "floating-point numbers"),
     "A8 strings": (checks.data, (np.array([["a"]]),), TypeError, "floating-point numbers"),
@@ -32,6 +38,11 @@ BAD = {
     "B2 integers": (checks.data, (np.ones((2, 2), int),), TypeError, "int64.*as_float"),
     "C3 float count": (checks.count, (2.5,), TypeError, "whole number, got 2.5"),
     "C4 bool count": (checks.count, (True,), TypeError, "whole number, got True"),
+    "C3 float array": (checks.count, (np.array(2.0),), TypeError, "whole number, got array"),
+    "C3 float32": (checks.count, (jnp.float32(2.0),), TypeError, "whole number, got Array"),
+    "C4 bool array": (checks.count, (np.array(True),), TypeError, "whole number"),
+    "C9 huge": (checks.steps, (2**31,), ValueError, "between 0 and 2147483647, got 2147483648"),
+    "C9 negative": (checks.steps, (-1,), ValueError, "between 0 and 2147483647, got -1"),
     "C1 zero count": (checks.count, (0,), ValueError, "at least 1, got 0"),
     "C5 too many": (checks.count, (5, 1, 4), ValueError, "between 1 and 4, got 5"),
     "C20 negative weight": (checks.weights, (np.array([1.0, -2.0]), 2), ValueError, "-2.0"),
@@ -59,16 +70,13 @@ BAD = {
     "kind": (checks.instance, (3, dict), TypeError, "must be a dict, got int"),
     "not one number": (checks.scalar, (np.ones(2),), ValueError, r"shape \(\), got \(2,\)"),
     "dtypes": (checks.same_dtype, (jnp.ones(1), "y", jnp.float32), TypeError, "cast one"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_gets_one_clear_message(case):
     check, args, error, message = BAD[case]
-    with pytest.raises(error, match=message) as caught:
-        check("module.function", "name", *args)
-    assert str(caught.value).startswith("module.function: ")
-    assert "\n" not in str(caught.value)
+    refused(lambda: check("module.function", "name", *args), error, message, "module.function: ")
 
 
 @pytest.mark.parametrize(
@@ -92,6 +100,22 @@ def test_good_input_passes():
     big_endian.setflags(write=False)
     assert checks.data("f", "x", big_endian, 2).dtype == jnp.float64
     assert checks.data("f", "x", [[1.0, 2.0]]).shape == (1, 2)
+
+
+def test_one_row_is_no_table_and_a_square_one_is_upright():
+    """A21: a warning (an error in these tests) from 2 rows on that are fewer than the columns."""
+    for n in (1, 3, 4):
+        checks.upright("f", "x", jnp.ones((n, 3)))
+    with pytest.raises(UserWarning, match=r"f: rows of x are samples, got shape \(2, 3\)"):
+        checks.upright("f", "x", jnp.ones((2, 3)))
+
+
+def test_steps_are_whole_numbers_of_32_bits_whatever_they_were():
+    """B9: so that one program serves them all."""
+    for given in (5, np.int64(5), np.int8(5), jnp.asarray(5), np.array(5)):
+        found = checks.steps("f", "x", given)
+        assert found == 5
+        assert (found.dtype, found.weak_type) == (jnp.int32, False)
 
 
 def test_values_are_checked_on_constants_but_not_on_tracers():

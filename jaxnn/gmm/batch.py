@@ -163,7 +163,7 @@ def fit_many(
         mixtures, x, _member_weights(where, sample_weight, x),
         _per_member(where, "ridge", ridge, x), _per_member(where, "tol", tol, x),
     )  # fmt: skip
-    limit = jnp.asarray(checks.count(where, "max_steps", max_steps, least=0))
+    limit = checks.steps(where, "max_steps", max_steps)
     if layout_or_default(where, layout) == "map":
         return _in_chunks(members, limit, progress)
     return _in_segments(members, limit, progress)

@@ -211,8 +211,7 @@ def fit_bayes(
         checks.positive(where, "start.mean_precision", start.mean_precision)
         checks.positive(where, "start.dof - d + 1", start.dof - x.shape[1] + 1)
     checks.scalar(where, "tol", tol)
-    if checks.concrete(max_steps):
-        max_steps = checks.count(where, "max_steps", max_steps, least=0)
+    max_steps = checks.steps(where, "max_steps", max_steps)
     weight = row_weights(where, x, sample_weight)
     if prior is None:
         family = type(start.cov).__name__.lower()
@@ -223,7 +222,7 @@ def fit_bayes(
         weight,
         _check_prior(where, prior, start, x),
         jnp.asarray(tol, x.dtype),
-        jnp.asarray(max_steps),
+        max_steps,
     )
 
 

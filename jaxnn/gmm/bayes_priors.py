@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from jaxnn import checks
-from jaxnn.gmm.moments import row_weights
+from jaxnn.gmm.moments import row_weights, rows_to_learn
 from jaxnn.gmm.weights import WEIGHT_PRIORS
 from jaxnn.gmm.weights import Weights as WeightBelief
 from jaxnn.linalg import mean_and_variance
@@ -95,8 +95,7 @@ def bayes_prior(
             name; a covariance that is not positive definite.
     """
     where = "gmm.bayes_prior"
-    x = checks.data(where, "x", x)
-    checks.precise(where, "x", x)
+    x = rows_to_learn(where, x)
     k = checks.count(where, "n_components", n_components)
     checks.in_table(where, "family", family, DATA_COVARIANCE)
     checks.in_table(where, "weights", weights, WEIGHT_PRIORS)

@@ -259,8 +259,7 @@ def fit(
     check_sound(where, mixture)
     checks.scalar(where, "ridge", ridge)
     checks.scalar(where, "tol", tol)
-    if checks.concrete(max_steps):
-        max_steps = checks.count(where, "max_steps", max_steps, least=0)
+    max_steps = checks.steps(where, "max_steps", max_steps)
     weight = row_weights(where, x, sample_weight)
     k, n = mixture.means.shape[0], x.shape[0]
     if sample_weight is not None and checks.concrete(weight):
@@ -280,6 +279,6 @@ def fit(
         jnp.asarray(ridge, x.dtype),
         _per_feature(where, "ridge_absolute", ridge_absolute, mixture),
         jnp.asarray(tol, x.dtype),
-        jnp.asarray(max_steps),
+        max_steps,
         accelerate,
     )

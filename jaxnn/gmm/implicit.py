@@ -236,8 +236,7 @@ def fit_implicit(
                         f"got {type(mixture.cov).__name__}")  # fmt: skip
     checks.scalar(where, "ridge", ridge)
     checks.scalar(where, "tol", tol)
-    if checks.concrete(max_steps):
-        max_steps = checks.count(where, "max_steps", max_steps, least=0)
+    max_steps = checks.steps(where, "max_steps", max_steps)
     k = mixture.means.shape[0]
     if k > x.shape[0]:
         raise ValueError(f"{where}: x must have at least {k} rows for {k} components, "
@@ -249,5 +248,5 @@ def fit_implicit(
         None if prior is None else priors.door(where, prior, mixture),
         mixture,
         jnp.asarray(tol, x.dtype),
-        jnp.asarray(max_steps),
+        max_steps,
     )

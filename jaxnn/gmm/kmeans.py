@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxnn import checks
-from jaxnn.gmm.moments import row_weights
+from jaxnn.gmm.moments import row_weights, rows_to_learn
 from jaxnn.linalg import fold_rows, map_rows, mean_and_variance, square_distances, tile_rows
 from jaxnn.types import Data, Key, Scalar, Weights
 
@@ -238,8 +238,7 @@ def k_means(
     """
     where = "gmm.k_means"
     checks.key(where, key)
-    x = checks.data(where, "x", x)
-    checks.precise(where, "x", x)
+    x = rows_to_learn(where, x)
     n = x.shape[0]
     k = checks.count(where, "n_clusters", n_clusters, most=n)
     weight = row_weights(where, x, sample_weight)
@@ -249,6 +248,5 @@ def k_means(
         size = min(n, checks.count(where, "batch_size", batch_size))
     if max_steps is None:
         max_steps = 300 if size >= n else BATCH_STEPS
-    elif checks.concrete(max_steps):
-        max_steps = checks.count(where, "max_steps", max_steps, least=0)
-    return _k_means(key, x, weight, jnp.asarray(tol, x.dtype), jnp.asarray(max_steps), k, size)
+    max_steps = checks.steps(where, "max_steps", max_steps)
+    return _k_means(key, x, weight, jnp.asarray(tol, x.dtype), max_steps, k, size)

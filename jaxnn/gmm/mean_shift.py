@@ -133,6 +133,4 @@ def modes(mixture: GMM, *, max_steps: int | Int[Array, ""] = 1000) -> Modes:
     """
     where = "gmm.modes"
     checks.instance(where, "mixture", mixture, GMM)
-    if checks.concrete(max_steps):
-        max_steps = checks.count(where, "max_steps", max_steps, least=1)
-    return _modes(mixture, jnp.asarray(max_steps, jnp.int32))
+    return _modes(mixture, checks.steps(where, "max_steps", max_steps, least=1))

@@ -79,19 +79,26 @@ def from_covariances(
     return GMM(log_weights=jnp.log(weights), means=means, cov=cov)
 
 
-def door(where: str, mixture: GMM, x: Data, missing: bool = False) -> Array:
-    """Returns `x` checked against `mixture`, whose own shapes are checked first.
-
-    With `missing`, NaN passes, unless the family knows no gaps.
-    """
+def check_mixture(where: str, mixture: GMM) -> Array:
+    """Returns the means; raises unless `mixture` is one mixture with arrays of fitting shapes."""
     checks.instance(where, "mixture", mixture, GMM)
     means = checks.floating(where, "mixture.means", mixture.means)
     checks.shape(where, "mixture.means", means, (None, None))
     checks.shape(where, "mixture.log_weights", mixture.log_weights, means.shape[:1])
     checks.instance(where, "mixture.cov", mixture.cov, Covariances)
-    rows = checks.data(where, "x", x, means.shape[1], missing)
+    return means
+
+
+def door(where: str, mixture: GMM, x: Data, missing: bool | None = None) -> Array:
+    """Returns `x` checked against `mixture`, which is checked first.
+
+    With `missing`, NaN passes, unless the family knows no gaps; None without that argument.
+    """
+    means = check_mixture(where, mixture)
     if missing:
         rule_of(where, mixture.cov)
+    gaps = missing if type(mixture.cov) in RULES else None
+    rows = checks.data(where, "x", x, means.shape[1], gaps)
     checks.same_dtype(where, "x", rows, "the mixture", means.dtype)
     return rows
 
@@ -158,9 +165,12 @@ def log_prob(mixture: GMM, x: Data, *, missing: bool = False) -> Float[Array, " 
 def posterior(mixture: GMM, x: Data, *, missing: bool = False) -> Float[Array, "n k"]:
     """Returns the responsibilities p(k | x_i) (Bishop, 2006, eq. 9.13); rows sum to 1.
 
-    `missing` and errors are those of `log_joint`.
+    A row so far out that the logarithms of all densities overflow (in float32 some 1e19 standard
+    deviations) has the weights of the mixture.  `missing` and errors are those of `log_joint`.
     """
-    return jax.nn.softmax(_joint("gmm.posterior", mixture, x, missing), axis=1)
+    joint = _joint("gmm.posterior", mixture, x, missing)
+    lost = jnp.all(jnp.isneginf(joint), axis=1, keepdims=True)
+    return jax.nn.softmax(jnp.where(lost, mixture.log_weights[None], joint), axis=1)
 
 
 def predict(mixture: GMM, x: Data, *, missing: bool = False) -> Int[Array, " n"]:
@@ -184,7 +194,10 @@ def _sample(key: Key, mixture: GMM, n: int) -> Float[Array, "n d"]:
 
 
 def sample(key: Key, mixture: GMM, n: int) -> Float[Array, "n d"]:
-    """Returns `n` independent rows drawn from `mixture`: a component, then its Gaussian."""
+    """Returns `n` independent rows drawn from `mixture`: a component, then its Gaussian.
+
+    Weights count in proportion: of those that do not sum to 1 the draws are the same.
+    """
     checks.key("gmm.sample", key)
-    checks.instance("gmm.sample", "mixture", mixture, GMM)
+    check_mixture("gmm.sample", mixture)
     return _sample(key, mixture, checks.count("gmm.sample", "n", n))

@@ -53,6 +53,14 @@ def moments(
     return by_form(mixture, x.shape[0], run, missing)
 
 
+def rows_to_learn(where: str, x: Data, missing: bool | None = None) -> Float[Array, "n d"]:
+    """Returns checked rows of which means and variances can be taken."""
+    rows = checks.data(where, "x", x, missing=missing)
+    checks.precise(where, "x", rows)
+    checks.squares(where, "x", rows)
+    return rows
+
+
 def row_weights(where: str, x: Array, sample_weight: Weights | None) -> Float[Array, " n"]:
     """Returns the checked weights of the rows of `x`, in its dtype; ones where there are none."""
     if sample_weight is None:

@@ -219,11 +219,13 @@ def describe(fit: Fit | BayesFit) -> str:
     Args:
         fit: what `fit` or `fit_bayes` returned.
 
-    Raises TypeError for anything else, ValueError for a batch: index it first.
+    Raises TypeError for anything else or what is traced, ValueError for a batch: index it first.
     """
     where = "gmm.describe"
     if not isinstance(fit, Fit | BayesFit):
         raise TypeError(f"{where}: fit must be a Fit or a BayesFit, got {type(fit).__name__}")
+    if not checks.concrete(fit.status):
+        raise TypeError(f"{where}: fit must not be traced; inside jit or vmap look at fit.status")
     checks.shape(where, "fit.status (of one fit: index the batch)", fit.status, ())
     status, steps, gain = Status(int(fit.status)), int(fit.steps), float(fit.gain)
     k = int(fit.component)

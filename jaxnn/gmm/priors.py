@@ -16,7 +16,7 @@ from jaxnn import checks
 from jaxnn.gmm.families import COVARIANCES
 from jaxnn.gmm.family import Whitened
 from jaxnn.gmm.model import GMM
-from jaxnn.gmm.moments import row_weights
+from jaxnn.gmm.moments import row_weights, rows_to_learn
 from jaxnn.linalg import mean_and_variance
 from jaxnn.types import Data, Weights
 
@@ -174,8 +174,7 @@ def default_prior(
         TypeError, ValueError: bad rows or weights, k < 1, an unknown family.
     """
     where = "gmm.default_prior"
-    x = checks.data(where, "x", x)
-    checks.precise(where, "x", x)
+    x = rows_to_learn(where, x)
     k = checks.count(where, "n_components", n_components)
     checks.in_table(where, "family", family, COVARIANCES)
     d = x.shape[1]

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from jaxnn import checks
 from jaxnn.gmm.em import fit
 from jaxnn.gmm.families import family_of
-from jaxnn.gmm.family import Family
+from jaxnn.gmm.family import Family, NamedFamily
 from jaxnn.gmm.model import GMM
 from jaxnn.gmm.moments import row_weights
 from jaxnn.gmm.outcome import Fit, Status, unfinished
@@ -53,14 +53,12 @@ def limits(
     """Returns the checked numbers as arrays."""
     checks.scalar(where, "ridge", ridge)
     checks.scalar(where, "tol", tol)
-    if checks.concrete(max_steps):
-        max_steps = checks.count(where, "max_steps", max_steps, least=0)
-    if checks.concrete(short_steps):
-        short_steps = checks.count(where, "short_steps", short_steps, least=0)
     return Limits(
-        jnp.asarray(ridge, dtype), jnp.asarray(tol, dtype),
-        jnp.asarray(max_steps), jnp.asarray(short_steps),
-    )  # fmt: skip
+        ridge=jnp.asarray(ridge, dtype),
+        tol=jnp.asarray(tol, dtype),
+        max_steps=checks.steps(where, "max_steps", max_steps),
+        short_steps=checks.steps(where, "short_steps", short_steps),
+    )
 
 
 class BestFit(NamedTuple):
@@ -198,6 +196,8 @@ def fit_best(
     checks.key(where, key)
     x, k = rows_and_count(where, x, n_components)
     kind = family_of(where, family)
+    if isinstance(kind, NamedFamily):  # the others are for more features than rows
+        checks.upright(where, "x", x)
     checks.in_table(where, "start", start, STARTS)
     n_starts, n_continued = starts_and_continued(where, n_starts, n_continued)
     weight = row_weights(where, x, sample_weight)

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from jaxnn import checks
 from jaxnn.gmm.criteria import fit_and_entropy, n_parameters
 from jaxnn.gmm.families import family_of
-from jaxnn.gmm.family import Family
+from jaxnn.gmm.family import Family, NamedFamily
 from jaxnn.gmm.model import GMM
 from jaxnn.gmm.moments import row_weights
 from jaxnn.gmm.outcome import Fit, Status
@@ -197,6 +197,8 @@ def select(
     checks.precise(where, "x", x)
     counts = _counts(where, n_components, x.shape[0])
     kinds = _families(where, families)
+    if all(isinstance(kind, NamedFamily) for kind in kinds.values()):
+        checks.upright(where, "x", x)
     checks.in_table(where, "criterion", criterion, CRITERIA)
     checks.in_table(where, "start", start, STARTS)
     n_starts, n_continued = starts_and_continued(where, n_starts, n_continued)

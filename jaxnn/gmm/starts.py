@@ -19,12 +19,12 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from jaxnn import checks
 from jaxnn.gmm.em import maximise
 from jaxnn.gmm.families import family_of
-from jaxnn.gmm.family import Family
+from jaxnn.gmm.family import Family, NamedFamily
 from jaxnn.gmm.forms import Form
 from jaxnn.gmm.kmeans import BATCH, BATCH_STEPS, LARGE, lloyd, mini_batches, nearest, seeds
 from jaxnn.gmm.missing import check_columns, fill
 from jaxnn.gmm.model import GMM, by_form
-from jaxnn.gmm.moments import Moments, row_weights
+from jaxnn.gmm.moments import Moments, row_weights, rows_to_learn
 from jaxnn.linalg import mean_and_variance, sum_rows
 from jaxnn.types import Data, Key, Weights
 
@@ -211,7 +211,8 @@ def init(
             no more. Static.
 
     Columns are standardised before distances are taken. Where there are fewer distinct rows than
-    components, those that own no row have weight zero.
+    components, those that own no row have weight zero. More columns than rows are legal, but look
+    like data the wrong way round: unless the family is `factors`, a warning says so.
 
     Raises:
         TypeError, ValueError: bad rows, weights or key; k < 1 or k > n; an unknown name.
@@ -220,6 +221,8 @@ def init(
     checks.key(where, key)
     x, k = rows_and_count(where, x, n_components, missing)
     kind = family_of(where, family)
+    if isinstance(kind, NamedFamily):  # the others are for more features than rows
+        checks.upright(where, "x", x)
     checks.in_table(where, "start", start, STARTS)
     weight = row_weights(where, x, sample_weight)
     if missing:
@@ -233,11 +236,10 @@ def init(
 
 
 def rows_and_count(
-    where: str, x: Data, n_components: int, missing: bool = False
+    where: str, x: Data, n_components: int, missing: bool | None = None
 ) -> tuple[Float[Array, "n d"], int]:
     """Returns the checked rows and the checked number of components."""
-    x = checks.data(where, "x", x, missing=missing)
-    checks.precise(where, "x", x)
+    x = rows_to_learn(where, x, missing)
     return x, checks.count(where, "n_components", n_components, most=x.shape[0])
 
 

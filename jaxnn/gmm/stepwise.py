@@ -280,12 +280,11 @@ def fit_stepwise(
     _supported(where, mixture)
     x = door(where, mixture, x)
     size = checks.count(where, "batch_size", batch_size, most=x.shape[0])
-    if checks.concrete(epochs):
-        epochs = checks.count(where, "epochs", epochs, least=0)
+    epochs = checks.steps(where, "epochs", epochs)
     for name, number in (("power", power), ("offset", offset), ("ridge", ridge)):
         checks.scalar(where, name, number)
     if checks.concrete(power) and not checks.holds(lambda: jnp.asarray(power) <= 1):
         raise ValueError(f"{where}: power must lie in [0, 1], got {power}")
     numbers = (jnp.asarray(number, x.dtype) for number in (power, offset, ridge))
     weight = row_weights(where, x, sample_weight)
-    return _fit(key, mixture, x, weight, jnp.asarray(epochs), *numbers, size=size)
+    return _fit(key, mixture, x, weight, epochs, *numbers, size=size)

@@ -32,17 +32,18 @@ def adaptive(model: KDE, alpha: Scalar = 0.5) -> KDE:
     where = "kde.adaptive"
     checks.scalar(where, "alpha", alpha)
     checks.instance(where, "model", model, KDE)
+    alpha = jnp.asarray(alpha, model.points.dtype)
     return _adaptive(model, alpha, log_prob(model, model.points))
 
 
 @jax.jit
-def _adaptive(model: KDE, alpha: Scalar, log_density: Float[Array, " n"]) -> KDE:
+def _adaptive(model: KDE, alpha: Float[Array, ""], log_density: Float[Array, " n"]) -> KDE:
     # A point of weight zero may be out of reach of all others.
     log_density = jnp.where(jnp.isfinite(log_density), log_density, 0.0)
     weights = jnp.exp(model.log_weights)
     present = weights > 0
     mean = jnp.sum(weights * log_density)
-    log_factors = jnp.where(present, jnp.asarray(alpha, weights.dtype) * (mean - log_density), 0.0)
+    log_factors = jnp.where(present, alpha * (mean - log_density), 0.0)
     # So that a power of a density of any contrast stays finite.
     limit = jnp.log(jnp.finfo(weights.dtype).max) / (4 * model.points.shape[1])
     factors = jnp.exp(jnp.clip(log_factors, -limit, limit))

@@ -72,6 +72,7 @@ def class_conditional(
     """
     where = "kde.class_conditional"
     x = checks.data(where, "x", x)
+    checks.precise(where, "x", x)
     n, d = x.shape
     n_classes = checks.count(where, "n_classes", n_classes)
     labels = checks.labels(where, "labels", labels, n, n_classes)

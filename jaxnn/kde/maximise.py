@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxnn import linalg
+from jaxnn import checks, linalg
 from jaxnn.kde.held_out import held_out_log_prob, mean_over
 from jaxnn.kde.kernels import Kernel, in_form
 from jaxnn.kde.spread import Spread, spread
@@ -82,7 +82,7 @@ def maximise_leave_one_out(
             "out of reach of all others density zero"
         )
     found = lax.stop_gradient(spread(where, x, sample_weight))
-    return _maximise(shape, found, max_steps, full)
+    return _maximise(shape, found, checks.steps(where, "max_steps", max_steps), full)
 
 
 class _Search(NamedTuple):
@@ -109,9 +109,7 @@ def _factor(theta: Float[Array, " p"], d: int, full: bool) -> Float[Array, "d d"
 
 
 @functools.partial(jax.jit, static_argnames="full")
-def _maximise(
-    kernel: Kernel, found: Spread, max_steps: int | Int[Array, ""], full: bool
-) -> Maximum:
+def _maximise(kernel: Kernel, found: Spread, max_steps: Int[Array, ""], full: bool) -> Maximum:
     """Searches in the coordinates where Silverman's bandwidth is the identity."""
     d = found.z.shape[1]
     unit = jnp.diag(found.sigma)
@@ -138,7 +136,7 @@ def _search(
     kernel: Kernel,
     points: Float[Array, "n d"],
     weights: Float[Array, " n"],
-    max_steps: int | Int[Array, ""],
+    max_steps: Int[Array, ""],
     full: bool,
 ) -> _Search:
     """Maximises the score from a bandwidth of one in the units of `points`."""

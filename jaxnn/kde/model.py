@@ -74,6 +74,7 @@ def fit(
 
     Raises:
         ValueError: for bad shapes or values, unknown names, or a rule on data that do not vary.
+            A rule on more columns than rows warns: they look like data the wrong way round.
         TypeError: for arguments that do not hold floating-point numbers.
 
     >>> import jax.numpy as jnp
@@ -85,6 +86,7 @@ def fit(
     """
     where = "kde.fit"
     x = checks.data(where, "x", x)
+    checks.precise(where, "x", x)
     shape = in_form(where, kernel, form)
     n = x.shape[0]
     if sample_weight is None:
@@ -98,6 +100,7 @@ def fit(
         log_weights = jnp.where(some, jnp.log(jnp.where(some, weights, 1.0)), -jnp.inf)
     if isinstance(bandwidth, str):
         checks.in_table(where, "bandwidth", bandwidth, BANDWIDTHS)
+        checks.upright(where, "x", x)
         width = BANDWIDTHS[bandwidth](x, sample_weight)
     else:
         width = scaling.given(where, "bandwidth", bandwidth, x.shape[1]).astype(x.dtype)
@@ -153,12 +156,12 @@ def log_prob(
     plain = model.kernel.name == "gaussian" and one_width_per_feature(model)
     widths = jnp.broadcast_to(model.bandwidth, model.points.shape[1:]) if plain else model.points[0]
     grid = plan(where, method, tolerance, model.points, widths, x.shape[0], plain)
-    return _log_prob(model, x, tolerance, grid)
+    return _log_prob(model, x, jnp.asarray(tolerance, x.dtype), grid)
 
 
 @functools.partial(jax.jit, static_argnames="grid")
 def _log_prob(
-    model: KDE, x: Float[Array, "m d"], tolerance: Scalar, grid: Grid | None
+    model: KDE, x: Float[Array, "m d"], tolerance: Float[Array, ""], grid: Grid | None
 ) -> Float[Array, " m"]:
     d = x.shape[1]
     units, _ = scaling.in_units(model.bandwidth, model.points, model.log_weights, model.factors, x)

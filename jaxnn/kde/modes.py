@@ -120,8 +120,8 @@ def mean_shift(
             f"{kernel.form} form; take 'epanechnikov', whose mean shift is flat, or 'gaussian'"
         )
     checks.positive(where, "tol", tol)
-    checks.non_negative(where, "max_steps", max_steps)
-    return _mean_shift(model, x, jnp.asarray(tol, model.points.dtype), jnp.asarray(max_steps))
+    steps = checks.steps(where, "max_steps", max_steps)
+    return _mean_shift(model, x, jnp.asarray(tol, model.points.dtype), steps)
 
 
 @jax.jit
@@ -204,7 +204,8 @@ def modes(
     max_modes = checks.count(where, "max_modes", max_modes)
     checks.positive(where, "merge", merge)
     path = mean_shift(model, starts, tol=tol, max_steps=max_steps)
-    return _merged(model, path, log_prob(model, path.ends), jnp.asarray(merge), max_modes)
+    limit = jnp.asarray(merge, path.ends.dtype)
+    return _merged(model, path, log_prob(model, path.ends), limit, max_modes)
 
 
 @functools.partial(jax.jit, static_argnames="max_modes")

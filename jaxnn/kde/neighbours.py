@@ -34,6 +34,7 @@ def nearest_neighbour(x: Data, k: int) -> Float[Array, " n"]:
     """
     where = "kde.nearest_neighbour"
     x = checks.data(where, "x", x)
+    checks.precise(where, "x", x)
     if x.shape[0] < 2:
         raise ValueError(f"{where}: x must have at least 2 rows, got {x.shape[0]}")
     return _nearest(x, checks.count(where, "k", k, most=x.shape[0] - 1))

@@ -254,13 +254,12 @@ def quantile(model: KDE, probability: Float[ArrayLike, " m"]) -> Float[Array, " 
     checks.shape(where, "probability", share, (None,))
     if checks.concrete(share) and not checks.holds(lambda: (share > 0) & (share < 1)):
         raise ValueError(f"{where}: probability must lie in (0, 1), got {share.tolist()}")
-    return _quantile(model, share)
+    return _quantile(model, share.astype(model.points.dtype))
 
 
 @jax.jit
 def _quantile(model: KDE, share: Float[Array, " m"]) -> Float[Array, " m"]:
     dtype = model.points.dtype
-    share = share.astype(dtype)
     below = lambda model, x: _box(model, jnp.full((x.shape[0], 1), -jnp.inf, dtype), x[:, None])
     frozen = lax.stop_gradient(model)
     target = lax.stop_gradient(share)

@@ -38,11 +38,12 @@ def density_level(
     door(where, model)
     checks.probability(where, "mass", mass)
     checks.shape(where, "mass", mass, ())
+    mass = jnp.asarray(mass, model.points.dtype)
     if key is None:
-        return _level(log_prob(model, model.points), model.log_weights, jnp.asarray(mass))
+        return _level(log_prob(model, model.points), model.log_weights, mass)
     checks.key(where, key)
     rows = sample(key, model, checks.count(where, "draws", draws))
-    return _level(log_prob(model, rows), jnp.zeros(draws, rows.dtype), jnp.asarray(mass))
+    return _level(log_prob(model, rows), jnp.zeros(draws, rows.dtype), mass)
 
 
 @jax.jit

@@ -113,7 +113,8 @@ def in_units(
     points, x = points.astype(dtype), x.astype(dtype)
     h, log_weights = bandwidth.astype(dtype), log_weights.astype(dtype)
     # Centre before scaling: far from the origin x / h has lost what x - x_i still has.
-    centre = lax.stop_gradient(jnp.mean(points, axis=0))
+    # Divided first: the sum of many large numbers overflows.
+    centre = lax.stop_gradient(jnp.sum(points / points.shape[0], axis=0))
     points, queries = (whiten(h, rows - centre[None, :]) for rows in (points, x))
     if factors is None:
         return Units(queries, points, log_weights, None, jnp.ones((), dtype)), centre

@@ -82,7 +82,9 @@ def two_sample(
     where = "kde.two_sample"
     checks.key(where, key)
     x = checks.data(where, "x", x)
+    checks.precise(where, "x", x)
     y = checks.data(where, "y", y, width=x.shape[1])
+    checks.precise(where, "y", y)
     for name, rows in (("x", x), ("y", y)):
         if rows.shape[0] < 2:
             raise ValueError(

@@ -149,20 +149,24 @@ def test_the_order_of_axes_means_nothing():
 
 
 HARD = {
-    "identical rows": np.ones((N, 3)),
-    "two points": np.repeat([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]], N // 2, axis=0),
-    "constant column": np.c_[X[:, :2], np.full(N, 7.0)],
-    "collinear": np.c_[X[:, :2], X[:, 0] - X[:, 1]],
-    "duplicates": np.round(X[:, :3]),
-    "outlier": np.r_[X[:-1, :3], [[1e6, -1e6, 1e6]]],
-    "small": X[:, :3] * 1e-6,
-    "large": X[:, :3] * 1e12,
+    "D1 identical rows": np.ones((N, 3)),
+    "D2 two points": np.repeat([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]], N // 2, axis=0),
+    "D3 one point and an outlier": np.r_[np.zeros((N - 1, 3)), np.ones((1, 3))],
+    "D4 constant column": np.c_[X[:, :2], np.full(N, 7.0)],
+    "D5 collinear": np.c_[X[:, :2], X[:, 0] - X[:, 1]],
+    "D12 duplicates": np.round(X[:, :3]),
+    "D13 outlier": np.r_[X[:-1, :3], [[1e6, -1e6, 1e6]]],
+    "B11 small": X[:, :3] * 1e-6,
+    "B12 large": X[:, :3] * 1e12,
 }
 
 
 @pytest.mark.parametrize("family", [gmm.COVARIANCES["VVE"], gmm.factors(1)], ids=str)
 def test_hard_data_gives_finite_fits(family):
-    """Never NaN, never a hang (D1 to D13, B11, B12), and many fits at once by vmap."""
+    """Never NaN, never a hang, and many fits at once by vmap; what must be flagged is.
+
+    That is, no variance in some direction that all rows but a single outlier share.
+    """
     x = jnp.asarray(np.stack(list(HARD.values())), jnp.float32)
 
     def learn(x: jax.Array) -> gmm.Fit:
@@ -176,4 +180,6 @@ def test_hard_data_gives_finite_fits(family):
         mixture = jax.tree.map(lambda a, i=i: a[i], fits.mixture)
         leaves = [mixture.means, *jax.tree.leaves(mixture.cov), fits.log_lik[i]]
         assert all(np.isfinite(leaf).all() for leaf in leaves), case
+        if case[:3] in ("D1 ", "D2 ", "D3 ", "D4 "):
+            assert fits.status[i] == gmm.Status.DEGENERATE, case
     np.testing.assert_allclose(np.exp(fits.mixture.log_weights).sum(1), 1, rtol=1e-5)

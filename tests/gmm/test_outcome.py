@@ -18,6 +18,7 @@ WIDE = np.stack([4 * np.eye(2)] * 3)
 START = gmm.from_covariances(np.array([0.5, 0.2, 0.3]), CENTRES, WIDE)
 DEAD = START._replace(means=START.means.at[1].set(1e4))
 TWINS = START._replace(means=START.means.at[2].set(CENTRES[0]))
+EQUAL = START._replace(means=START.means * 0 + 1)
 SPIKE = START._replace(means=START.means.at[1].set([50.0, 50.0]))
 SIDE = np.array([800.0, 0.0])
 # Rows at 0 and, so far away that exp underflows, two clusters: component 0 sees zeros alone.
@@ -33,6 +34,7 @@ ENDS = {
     "only looked": (START, X, {"max_steps": 0}, "OUT_OF_STEPS", -1, "after 0"),
     "D9 dead": (DEAD, X, {}, "DEGENERATE", 1, "component 1, of weight 0.*is empty or collapsed"),
     "D10 twins": (TWINS, X, {}, "DEGENERATE", 2, "component 2, .*equals another"),
+    "C16 all equal": (EQUAL, X, {}, "DEGENERATE", 1, "component 1, .*equals another"),
     "D8 spike": (SPIKE, DOUBLED, {}, "DEGENERATE", 1, "component 1, of weight 1.7e-01, is"),
     "D1 all": (START, DOUBLED * 0 + 1, {}, "DEGENERATE", -1, "every component has collapsed"),
     "D8 no ridge": (SPIKE, DOUBLED, {"ridge": 0.0}, "DEGENERATE", 1, "component 1, of weight"),

@@ -58,7 +58,7 @@ def test_a_singular_covariance_is_named(rule, unchecked_types):
 
 @RULES
 def test_follows_the_units_of_the_data(rule):
-    """Shifts change nothing and scales factor out; so does the sum of the weights."""
+    """B10 to B12: shifts change nothing, scales factor out; so does the sum of the weights."""
     f = COMPILED[rule]
     scale, shift = np.array([1e-6, -3.0, 1e8]), np.array([5.0, -1e3, 1e9])
     expected = np.abs(scale) * f(jnp.asarray(X), jnp.asarray(W))

@@ -54,7 +54,7 @@ def test_equals_the_published_algorithm(name):
 
 
 def test_rounded_data_fall_back_and_say_so():
-    """Old Faithful in seconds: this rule alone gives KDEpy 0.041 minutes, Sheather-Jones 0.140."""
+    """E14, Old Faithful in seconds: this rule alone is KDEpy's 0.041 min."""
     with pytest.warns(UserWarning, match=r"kde.improved_sheather_jones: .*rounded.*fell back"):
         found = kde.improved_sheather_jones(jnp.asarray(ERUPTIONS))
     assert not bool(found.found[0])

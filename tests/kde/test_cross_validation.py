@@ -89,6 +89,7 @@ def test_folds_are_those_of_scikit_learn():
 
 
 def test_compact_kernels_score_minus_infinity_where_nothing_reaches():
+    """E17: such a candidate never wins; E16: where all are such, `found` says so."""
     x = jnp.asarray([[0.0], [1.0], [9.0]])
     found = kde.cross_validate(x, jnp.array([0.5, 2.0, 10.0]), kernel="tophat")
     np.testing.assert_array_equal(jnp.isneginf(found.scores), [True, True, False])
@@ -126,6 +127,7 @@ def test_rules_equal_minimisation_by_scipy(rule, weights):
 
 @pytest.mark.parametrize("rule", ["least_squares", "likelihood"])
 def test_repeated_rows_fall_back_and_say_so(rule):
+    """E14: rounded data have no local optimum; oracle: the fallback that the docstring names."""
     x = jnp.asarray(np.repeat(np.arange(5.0), 10)[:, None])
     with pytest.warns(UserWarning, match=f"kde.{rule}: no local optimum.*fell back"):
         found = getattr(kde, rule)(x)

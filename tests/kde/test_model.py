@@ -132,7 +132,7 @@ def test_weights_are_repetitions_and_zero_is_absence(kernel):
     [*[(k, 2) for k in ("gaussian", "biweight", "exponential", "student_t")], ("gaussian", 12)],
 )
 def test_far_away_is_finite_or_exactly_empty(kernel, d):
-    """Down to the last decades of float32, and never NaN; near an isolated point it is exact."""
+    """B14, B15: to the last decades of float32, never NaN; E30: exact at an isolated point."""
     x = jnp.asarray(X[d], jnp.float32)
     model = kde.fit(x, bandwidth=jnp.float32(0.5), kernel=kernel)
     far = jnp.asarray([[1e3], [1e8], [-1e20], [3e38]], jnp.float32) * jnp.ones((1, d), jnp.float32)
@@ -148,7 +148,7 @@ def test_far_away_is_finite_or_exactly_empty(kernel, d):
 
 
 def test_float32_far_from_the_origin():
-    """Oracle: the same float32 numbers evaluated in float64."""
+    """B10, oracle: the same float32 numbers evaluated in float64."""
     x = jnp.asarray(X[2] + 1e5, jnp.float32)
     q = jnp.asarray(Q[2] + 1e5, jnp.float32)
     low = kde.log_prob(kde.fit(x), q)
@@ -239,7 +239,7 @@ def test_float32_stays_float32(kernel):
 
 @pytest.mark.parametrize("d", [2, 16])
 def test_memory_does_not_grow_with_n_times_m(d):
-    """A 50,000 × 50,000 table of float32 is 10 GB; the compiled programs need a few times n d.
+    """E22: a 50,000 × 50,000 table of float32 is 10 GB; the programs need a few times n d.
 
     Sampling must not compare all draws with all points either.
     """
