@@ -35,11 +35,14 @@ def holds(condition: Callable[[], ArrayLike]) -> bool:
 _all_finite = jax.jit(lambda x: jnp.all(jnp.isfinite(x)))
 
 
+def _inside(x: Array, low: float, high: float, open_low: bool) -> Array:
+    above = x > low if open_low else x >= low
+    return above & (x <= high) & jnp.isfinite(x)
+
+
 @partial(jax.jit, static_argnames=("low", "high", "open_low"))
 def _all_inside(x: ArrayLike, low: float, high: float, open_low: bool) -> Array:
-    array = jnp.asarray(x)
-    above = array > low if open_low else array >= low
-    return jnp.all(above & (array <= high) & jnp.isfinite(array))
+    return jnp.all(_inside(jnp.asarray(x), low, high, open_low))
 
 
 def _why_no_numbers(x: Any) -> str:
@@ -96,6 +99,13 @@ def shape(where: str, name: str, x: Any, expected: tuple[int | None, ...]) -> No
     raise ValueError(f"{where}: {name} must have shape {wanted}, got {given}{hint}")
 
 
+def _first(x: Array, good: Callable[[Array], Array]) -> tuple[tuple[int, ...], float]:
+    """Returns the first place at which concrete values are not good, and the value there."""
+    with jax.ensure_compile_time_eval():
+        place = tuple(int(i) for i in jnp.argwhere(~good(x))[0])
+        return place, float(x[place])
+
+
 def finite(where: str, name: str, x: Array, of_nan: str = "") -> None:
     """Raises ValueError, naming the first offending place, if `x` has a NaN or an infinity.
 
@@ -103,9 +113,7 @@ def finite(where: str, name: str, x: Array, of_nan: str = "") -> None:
     """
     if not concrete(x) or holds(lambda: _all_finite(x)):
         return
-    with jax.ensure_compile_time_eval():
-        place = tuple(int(i) for i in jnp.argwhere(~jnp.isfinite(x))[0])
-        value = float(x[place])
+    place, value = _first(x, jnp.isfinite)
     at = f" at {'row' if len(place) == 1 else 'row, column'} {', '.join(map(str, place))}"
     raise ValueError(
         f"{where}: {name} must be finite, got {value}{at if place else ''}; "
@@ -154,13 +162,13 @@ def precise(where: str, name: str, x: Array) -> None:
         raise TypeError(f"{where}: {name} must be float32 or float64, got {x.dtype}; cast it")
 
 
-def squares(where: str, name: str, x: Array) -> None:
-    """Raises ValueError for numbers whose squares, or sums of many, could overflow their dtype."""
-    limit = float(jnp.finfo(x.dtype).max) ** 0.5 / 1000
+def room(where: str, name: str, x: Array, power: int) -> None:
+    """Raises ValueError for numbers of which sums of that power could overflow their dtype."""
+    limit = float(jnp.finfo(x.dtype).max) ** (1 / power) / 1000
     if concrete(x) and not holds(lambda: ~(jnp.abs(x) > limit)):  # NaN may stand for a gap
         raise ValueError(
-            f"{where}: {name} must not exceed {limit:.0e} in size, so that squares stay within "
-            f"{x.dtype}; scale the columns"
+            f"{where}: {name} must not exceed {limit:.0e} in size, so that "
+            f"{'squares' if power == 2 else 'sums'} stay within {x.dtype}; scale the columns"
         )
 
 
@@ -201,13 +209,17 @@ def _number(where: str, name: str, x: ArrayLike, wanted: str, low: float, high: 
     if not concrete(x):
         return
 
-    def inside() -> ArrayLike:
-        if isinstance(x, int | float):
-            return (x > low if open_low else x >= low) and x <= high and math.isfinite(x)
-        return _all_inside(x, low, high, open_low)
-
-    if not holds(inside):
-        raise ValueError(f"{where}: {name} must be {wanted}, got {x}")
+    if isinstance(x, int | float):
+        good = (x > low if open_low else x >= low) and x <= high and math.isfinite(x)
+    else:
+        good = holds(lambda: _all_inside(x, low, high, open_low))
+    if good:
+        return
+    given = str(x)
+    if jnp.ndim(x) > 0:
+        place, value = _first(jnp.asarray(x), lambda a: _inside(a, low, high, open_low))
+        given = f"{value} at {', '.join(map(str, place))}"
+    raise ValueError(f"{where}: {name} must be {wanted}, got {given}")
 
 
 def positive(where: str, name: str, x: ArrayLike) -> None:

@@ -57,7 +57,7 @@ def rows_to_learn(where: str, x: Data, missing: bool | None = None) -> Float[Arr
     """Returns checked rows of which means and variances can be taken."""
     rows = checks.data(where, "x", x, missing=missing)
     checks.precise(where, "x", rows)
-    checks.squares(where, "x", rows)
+    checks.room(where, "x", rows, 2)
     return rows
 
 

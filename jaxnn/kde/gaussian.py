@@ -106,12 +106,13 @@ def _mask(tile: Tile, row: Int[Array, ""], exponent: Float[Array, " q"]) -> Floa
 def _totals(tile: Tile, centres: Centres, shift: Float[Array, ""]) -> Float[Array, " q"]:
     def step(total: Array, block: Centres, fresh: Array) -> Array:
         weights = jnp.where(fresh, block.log_weights, -jnp.inf) - shift
+        part = 0.0  # of its own, since a term is lost beside a sum of 1/eps terms
         for i in range(block.row.shape[0]):
             square = jnp.square(tile.at[:, 0] - block.at[i, 0])
             for j in range(1, block.at.shape[1]):
                 square += jnp.square(tile.at[:, j] - block.at[i, j])
-            total += exp2(_mask(tile, block.row[i], weights[i] - square))
-        return total
+            part += exp2(_mask(tile, block.row[i], weights[i] - square))
+        return total + part
 
     return linalg.fold_rows(step, jnp.zeros_like(tile.at[:, 0]), centres, UNROLL)
 
@@ -152,9 +153,10 @@ def _totals_by_product(
 
     def step(total: Array, block: tuple[Array, Array], fresh: Array) -> Array:
         exponents = jnp.matmul(block[0], right, precision=lax.Precision.HIGHEST)
+        part = 0.0
         for i in range(exponents.shape[0]):
-            total += exp2(_mask(tile, block[1][i], jnp.where(fresh[i], exponents[i], -jnp.inf)))
-        return total
+            part += exp2(_mask(tile, block[1][i], jnp.where(fresh[i], exponents[i], -jnp.inf)))
+        return total + part
 
     return linalg.fold_rows(step, jnp.zeros_like(square_lengths), (left, centres.row), UNROLL)
 

@@ -46,10 +46,8 @@ class LogSum(NamedTuple):
         rows = list(exponents)
         peak = functools.reduce(jnp.maximum, rows, self.peak)
         shift = _finite_or_zero(peak)
-        total = self.total * jnp.exp(self.peak - shift)
-        for row in rows:
-            total = total + jnp.exp(row - shift)
-        return LogSum(peak=peak, total=total)
+        part = sum(jnp.exp(row - shift) for row in rows)  # of its own: see `gaussian`
+        return LogSum(peak=peak, total=self.total * jnp.exp(self.peak - shift) + part)
 
     def merge(self, other: "LogSum") -> "LogSum":
         """Returns the sums of the terms of both."""
@@ -157,9 +155,7 @@ def _of_values(kernel: Kernel, points: Points, queries: Queries) -> Float[Array,
     def step(total: Float[Array, " q"], tile: Points, fresh: Bool[Array, " k"]) -> Array:
         weights = jnp.exp(_weights(tile, queries, fresh) - _finite_or_zero(peak))
         values = kernel.values(tile.at, queries.at, tile.inverse_squares)
-        for weight, row in zip(weights, values, strict=True):
-            total = total + weight * row
-        return total
+        return total + sum(weight * row for weight, row in zip(weights, values, strict=True))
 
     total = linalg.fold_rows(step, jnp.zeros_like(queries.at[:, 0]), points, UNROLL)
     return LogSum(peak=jnp.broadcast_to(peak, total.shape), total=total).value()

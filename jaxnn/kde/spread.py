@@ -44,6 +44,7 @@ def spread(where: str, x: Data, sample_weight: Weights | None) -> Spread:
     """Returns the data of a rule; raises for bad input and for a feature that does not vary."""
     x = checks.data(where, "x", x)
     checks.precise(where, "x", x)
+    checks.room(where, "x", x, 1)
     n = x.shape[0]
     weights = jnp.ones(n, x.dtype)
     if sample_weight is not None:
@@ -74,10 +75,8 @@ def _spread(
     # that its numbers can show, so that nothing becomes zero or NaN.
     smallest = jnp.finfo(x.dtype).eps * jnp.maximum(jnp.abs(high), 1.0)
     varies = high > low
-    # Halves first: the difference may overflow.
-    largest = jnp.finfo(x.dtype).max
-    span = jnp.where(varies, jnp.minimum(high - low, largest), smallest)
-    middle = low / 2 + high / 2
+    span = jnp.where(varies, high - low, smallest)
+    middle = low + (high - low) / 2
     z = jnp.where(counts, (x - middle[None, :]) / span[None, :], 0.0)
     z = jnp.where(counts, z - jnp.sum(weights[:, None] * z, axis=0)[None, :], 0.0)
 
