@@ -80,12 +80,14 @@ def from_covariances(
 
 
 def check_mixture(where: str, mixture: GMM) -> Array:
-    """Returns the means; raises unless `mixture` is one mixture with arrays of fitting shapes."""
+    """Returns the means; raises unless `mixture` is one mixture, its arrays of one dtype."""
     checks.instance(where, "mixture", mixture, GMM)
     means = checks.floating(where, "mixture.means", mixture.means)
     checks.shape(where, "mixture.means", means, (None, None))
     checks.shape(where, "mixture.log_weights", mixture.log_weights, means.shape[:1])
     checks.instance(where, "mixture.cov", mixture.cov, Covariances)
+    for leaf in jax.tree.leaves(mixture):
+        checks.same_dtype(where, "each leaf of mixture", leaf, "mixture.means", means.dtype)
     return means
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from refusals import ACCEPTED, NAN, ROWS, Frame, X, programs, refused
+from scipy import stats
 
 from jaxnn import gmm
 from jaxnn.gmm import em, model, outcome
@@ -70,6 +71,13 @@ def made(weights=(0.5, 0.5), means=X[:2], covariances=UNITS, family="full"):
 
 SKEW = np.array([[[1.0, 0.5], [0.0, 1.0]]] * 2)
 CALLS = {
+    "B8 leaf": (lambda: fit(mixture=jax.tree.map(jnp.asarray, MIXTURE._replace(
+        log_weights=np.log(np.ones(2, np.float32) / 2)))), TypeError,
+                "each leaf of mixture must be float64 like mixture.means, got float32"),
+    "B14": (lambda: gmm.init(KEY, X * 1e200, 2), ValueError,
+            r"x must not exceed 1e\+151 in size, so that squares stay within float64; scale"),
+    "B14 float32": (lambda: gmm.k_means(KEY, (X * 1e38).astype(np.float32), 2), ValueError,
+                    r"x must not exceed 2e\+16 in size"),
     "C1": (lambda: gmm.init(KEY, X, 0), ValueError, "n_components must be between 1 and 12, got 0"),
     "C2": (lambda: gmm.init(KEY, X, -1), ValueError, "n_components must be"),
     "C3": (lambda: gmm.init(KEY, X, 2.5), TypeError, "n_components must be a whole number"),
@@ -215,3 +223,41 @@ def test_float64_is_never_asked_for_by_name():
     for name in gmm.__all__:
         if inspect.isfunction(getattr(gmm, name)):
             assert "dtype" not in inspect.signature(getattr(gmm, name)).parameters
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_x64_may_be_switched_between_calls():
+    """B7: to arrays of the precision that is on, and back to the same numbers; nothing is mixed."""
+    before = gmm.log_prob(MIXTURE, X)
+    with jax.enable_x64(False):
+        both = lambda: gmm.log_prob(MIXTURE, X)
+        refused(both, TypeError, "must be float64 like the mixture, got float32", "gmm.log_prob")
+        found = gmm.log_prob(jax.tree.map(np.float32, MIXTURE), X)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, before, rtol=1e-5)
+    np.testing.assert_array_equal(gmm.log_prob(MIXTURE, X), before)
+
+
+def test_rows_whose_squares_overflow_are_flagged():
+    """B14: a fit of them says so, and they belong to the components in proportion."""
+    found = gmm.fit(MIXTURE, X * 1e200)
+    assert found.status == gmm.Status.NOT_FINITE
+    jax.tree.map(np.testing.assert_array_equal, found.mixture, MIXTURE)
+    np.testing.assert_allclose(gmm.posterior(MIXTURE, X * 1e200), 0.5)
+
+
+def test_moments_of_many_rows_in_float32():
+    """B16, oracle: a million rows of two values in closed form; one by one they are 1 % off."""
+    n, values = 2**20, np.array([0.1, 0.3])
+    x = np.tile(values, n // 2).astype(np.float32)[:, None]
+    cov = gmm.Diag(jnp.ones((2, 1), jnp.float32))
+    mixture = gmm.GMM(jnp.log(jnp.full(2, 0.5, jnp.float32)), jnp.float32([[0.0], [1.0]]), cov)
+    total = gmm.e_step(mixture, x)
+    joint = stats.norm.logpdf(np.float32(values)[:, None], [0.0, 1.0]) - np.log(2)
+    evidence = np.logaddexp(*joint.T)
+    resp = np.exp(joint - evidence[:, None])
+    np.testing.assert_allclose(total.log_lik, n * evidence.mean(), rtol=1e-6)
+    np.testing.assert_allclose(total.counts, n * resp.mean(0), rtol=5e-4)
+    np.testing.assert_allclose(
+        total.first[:, 0], n * (resp * (values[:, None] - [0.0, 1.0])).mean(0), rtol=5e-4
+    )

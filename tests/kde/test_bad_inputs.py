@@ -70,6 +70,20 @@ BAD = {
     "E21": (lambda: kde.log_prob(MODEL, GOOD[:0]), ValueError, "log_prob: x must not be empty"),
     "E31": (lambda: kde.fit(GOOD, kernel="gauss"), ValueError, "unknown kernel 'gauss'.*cosine"),
     "E31 type": (lambda: kde.fit(GOOD, kernel=None), ValueError, "fit: unknown kernel None"),
+    "B4": (lambda: kde.fit(X.astype(np.float16)), TypeError, "x must be float32 or .*got float16"),
+    "B5": (lambda: kde.scott(jnp.asarray(X, jnp.bfloat16)), TypeError, "x .*got bfloat16; cast it"),
+    "B6": (
+        lambda: kde.log_prob(MODEL, jnp.asarray(X, jnp.float8_e4m3fn)),
+        TypeError,
+        "x must hold floating-point numbers, got float8_e4m3fn",
+    ),
+    "B13": (lambda: kde.fit(X * 1e-310), ValueError, "feature 0 of x must vary"),
+    "B13 width": (lambda: kde.fit(X, bandwidth=1e-310), ValueError, "bandwidth must be positive"),
+    "B14": (
+        lambda: kde.fit((X * 1e38).astype(np.float32)),
+        ValueError,
+        r"x must not exceed 3e\+35 in size, so that sums stay within float32; scale",
+    ),
     "E32": (
         lambda: kde.fit(GOOD, kernel="precomputed"),
         ValueError,
@@ -220,3 +234,31 @@ def test_float64_is_never_asked_for_by_name():
     for name in kde.__all__:
         if inspect.isfunction(getattr(kde, name)):
             assert "dtype" not in inspect.signature(getattr(kde, name)).parameters
+
+
+def test_x64_may_be_switched_between_calls():
+    """B7: to arrays of the precision that is on, and back to the same numbers."""
+    before = kde.log_prob(TWO, X)
+    with jax.enable_x64(False):
+        found = kde.log_prob(kde.fit(X, bandwidth=0.5), X)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, before, rtol=1e-5)
+    np.testing.assert_array_equal(kde.log_prob(TWO, X), before)
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "epanechnikov"])
+def test_sums_of_many_points_in_float32(kernel):
+    """B16, oracle: a million points at two places, in float64; one by one they are 0.004 off."""
+    x = np.tile(np.float32([0.1, 0.3]), 2**19)[:, None]
+    model = kde.fit(x, bandwidth=np.float32(1), kernel=kernel)
+    few = kde.fit(x[:2].astype(float), bandwidth=1.0, kernel=kernel)
+    found, expected = kde.log_prob(model, x[:2]), kde.log_prob(few, x[:2].astype(float))
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_large_numbers_of_one_sign_have_a_middle():
+    """B14: their sum overflows float32, their mean does not.  Oracle: float64."""
+    x = (3e37 + 1e36 * X).astype(np.float32)
+    single = kde.log_prob(kde.fit(x, bandwidth=np.float32(1e36)), x)
+    double = kde.log_prob(kde.fit(x.astype(float), bandwidth=1e36), x.astype(float))
+    np.testing.assert_allclose(single, double, rtol=1e-5)

@@ -99,8 +99,9 @@ def test_vmap_is_a_loop_and_the_gradient_is_that_of_differences(rule):
 def test_under_a_trace_a_constant_feature_stays_positive_and_finite(rule):
     f = COMPILED[rule]
     x = jnp.concatenate([jnp.full((40, 2), 0.1), X[:, :1]], axis=1)
-    single = jnp.zeros(40).at[3].set(1.0)  # one row counts
-    for h in (f(x, jnp.asarray(W)), f(jnp.asarray(X), single)):
+    single = jnp.zeros(40).at[3].set(1.0)  # one row counts,
+    most = jnp.full(40, 1e-12).at[3].set(1.0)  # or nearly so (E28)
+    for h in (f(x, jnp.asarray(W)), *(f(jnp.asarray(X), w) for w in (single, most))):
         assert jnp.all((h > 0) & jnp.isfinite(h))
     if rule in EXACT:
         assert jnp.all(jnp.isfinite(jax.jit(jax.jacrev(f))(x, jnp.asarray(W))))

@@ -64,6 +64,17 @@ def test_rounded_data_fall_back_and_say_so():
     assert float(model.bandwidth[0]) == pytest.approx(0.13968, abs=5e-6)
 
 
+def test_without_a_fixed_point_it_falls_back_and_says_so():
+    """E15: three rows, none repeated (the others have weight zero)."""
+    x = np.zeros((272, 1))
+    x[:3, 0] = 0, 1, 3
+    w = jnp.zeros(272).at[:3].set(1.0)
+    with pytest.warns(UserWarning, match="no fixed point was found; fell back to kde.sheather_j"):
+        found = kde.improved_sheather_jones(jnp.asarray(x), w)
+    assert not bool(found.found[0])
+    assert float(found.bandwidth[0]) == float(kde.sheather_jones(jnp.asarray(x), w)[0])
+
+
 def test_weight_zero_is_absence_also_from_the_count_of_repeats():
     x = np.array(DATA["normal"])
     x[:40] = x[40]
