@@ -259,7 +259,9 @@ def count(where: str, name: str, x: Any, least: int = 1, most: int | None = None
 def steps(where: str, name: str, x: Any, least: int = 0) -> Array:
     """Returns a number of steps, a traced one too, as a whole number of 32 bits."""
     if concrete(x):
-        x = count(where, name, x, least=least, most=2**31 - 1)
+        x = count(where, name, x, least)
+        if x >= 2**31:
+            raise ValueError(f"{where}: {name} must be below 2**31, got {x}")
     elif not jnp.issubdtype(x.dtype, jnp.integer):
         raise TypeError(f"{where}: {name} must be a whole number, got {x.dtype}")
     return jnp.asarray(x, jnp.int32)

@@ -97,7 +97,7 @@ BAD = {
     "steps": (
         lambda: kde.maximise_leave_one_out(GOOD, max_steps=-1),
         ValueError,
-        "maximise_leave_one_out: max_steps must be between 0",
+        "maximise_leave_one_out: max_steps must be at least 0",
     ),
     "steps shift": (
         lambda: kde.mean_shift(MODEL, GOOD, max_steps=2.5),
