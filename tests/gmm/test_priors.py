@@ -162,6 +162,7 @@ COLLAPSE = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*give x.T")
 @pytest.mark.parametrize("case", COLLAPSE)
 def test_default_prior_prevents_collapse(case):
     """Degenerate with a flat prior, converged with the default one."""
