@@ -137,7 +137,6 @@ DOORS = {
     "fit": kde.fit,
     "log_prob": lambda x: kde.log_prob(TWO, x),
     "scott": kde.scott,
-    "leave_one_out": lambda x: kde.leave_one_out(x, np.ones(1)),
 }
 
 
