@@ -33,6 +33,7 @@ def holds(condition: Callable[[], ArrayLike]) -> bool:
 
 # One program rather than one an operation: the first call of a function waits for each.
 _all_finite = jax.jit(lambda x: jnp.all(jnp.isfinite(x)))
+_any_above = jax.jit(lambda x, limit: jnp.any(jnp.abs(x) > limit))
 
 
 def _inside(x: Array, low: float, high: float, open_low: bool) -> Array:
@@ -165,7 +166,7 @@ def precise(where: str, name: str, x: Array) -> None:
 def room(where: str, name: str, x: Array, power: int) -> None:
     """Raises ValueError for numbers of which sums of that power could overflow their dtype."""
     limit = float(jnp.finfo(x.dtype).max) ** (1 / power) / 1000
-    if concrete(x) and not holds(lambda: ~(jnp.abs(x) > limit)):  # NaN may stand for a gap
+    if concrete(x) and holds(lambda: _any_above(x, limit)):
         raise ValueError(
             f"{where}: {name} must not exceed {limit:.0e} in size, so that "
             f"{'squares' if power == 2 else 'sums'} stay within {x.dtype}; scale the columns"

@@ -171,8 +171,15 @@ def posterior(mixture: GMM, x: Data, *, missing: bool = False) -> Float[Array, "
     deviations) has the weights of the mixture.  `missing` and errors are those of `log_joint`.
     """
     joint = _joint("gmm.posterior", mixture, x, missing)
+    return _responsibilities(mixture.log_weights, joint)
+
+
+@jax.jit
+def _responsibilities(
+    log_weights: Float[Array, " k"], joint: Float[Array, "n k"]
+) -> Float[Array, "n k"]:
     lost = jnp.all(jnp.isneginf(joint), axis=1, keepdims=True)
-    return jax.nn.softmax(jnp.where(lost, mixture.log_weights[None], joint), axis=1)
+    return jax.nn.softmax(jnp.where(lost, log_weights[None], joint), axis=1)
 
 
 def predict(mixture: GMM, x: Data, *, missing: bool = False) -> Int[Array, " n"]:
