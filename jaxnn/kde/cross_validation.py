@@ -138,6 +138,7 @@ def leave_one_out(
 def _rows(where: str, x: Data, sample_weight: Weights | None) -> tuple[Array, Float[Array, " n"]]:
     """Returns rows and their weights, which add up to one, of which one can be left out."""
     x = checks.data(where, "x", x)
+    checks.precise(where, "x", x)
     n = x.shape[0]
     if n < 2:
         raise ValueError(f"{where}: x must have at least 2 rows, to leave one out, got {n}")
