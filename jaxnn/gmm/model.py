@@ -19,7 +19,7 @@ from jaxnn import checks
 from jaxnn.gmm import forms
 from jaxnn.gmm.families import COVARIANCES
 from jaxnn.gmm.family import Covariances
-from jaxnn.gmm.observed import rule_of, with_gaps
+from jaxnn.gmm.observed import RULES, rule_of, with_gaps
 from jaxnn.linalg import map_rows, tile_rows
 from jaxnn.types import Data, Key
 

@@ -15,7 +15,7 @@ from jaxnn import checks
 from jaxnn.gmm.forms import Form
 from jaxnn.gmm.model import GMM, by_form, evidence
 from jaxnn.linalg import sum_rows
-from jaxnn.types import Weights
+from jaxnn.types import Data, Weights
 
 
 class Moments(NamedTuple):
