@@ -33,7 +33,7 @@ def holds(condition: Callable[[], ArrayLike]) -> bool:
 
 # One program rather than one an operation: the first call of a function waits for each.
 _all_finite = jax.jit(lambda x: jnp.all(jnp.isfinite(x)))
-_any_above = jax.jit(lambda x, limit: jnp.any(jnp.abs(x) > limit))
+_any_above = jax.jit(lambda x, limit: jnp.any(jnp.abs(x) > limit))  # NaN is not
 
 
 def _inside(x: Array, low: float, high: float, open_low: bool) -> Array:
@@ -144,8 +144,7 @@ def data(
 def upright(where: str, name: str, x: Array) -> None:
     """Warns if `x` has more columns than rows, as data has whose columns are the samples.
 
-    One row is no table, and a tracer may stand for one of many data sets: both pass.  To be called
-    by a public function itself, so that the warning points at its caller.
+    One row is no table, and a tracer may stand for one of many data sets: both pass.
     """
     n, d = x.shape
     if concrete(x) and 1 < n < d:
@@ -153,7 +152,7 @@ def upright(where: str, name: str, x: Array) -> None:
             f"{where}: rows of {name} are samples, got shape {x.shape} with more columns than "
             f"rows; if the columns are the samples, give {name}.T",
             UserWarning,
-            stacklevel=3,
+            stacklevel=3,  # the caller of the public function that calls this
         )
 
 
@@ -241,10 +240,8 @@ def probability(where: str, name: str, x: ArrayLike) -> None:
 def count(where: str, name: str, x: Any, least: int = 1, most: int | None = None) -> int:
     """Returns the static whole number `x`; raises unless it lies in [least, most]."""
     if not concrete(x):
-        raise TypeError(
-            f"{where}: {name} must not be traced, since shapes depend on it; pass it as a static "
-            "argument of jit, or close over it"
-        )
+        raise TypeError(f"{where}: {name} must not be traced, since shapes depend on it; pass it "
+                        "as a static argument of jit, or close over it")  # fmt: skip
     try:
         value = None if isinstance(x, bool) else x.__index__()
     except (AttributeError, TypeError):  # arrays have the method, and raise
@@ -285,22 +282,19 @@ def labels(where: str, name: str, y: ArrayLike, n: int, n_classes: int, least: i
         raise TypeError(f"{where}: {name} must hold whole numbers, got {array.dtype}")
     shape(where, name, array, (n,))
     if concrete(array) and not holds(lambda: (array >= least) & (array < n_classes)):
-        raise ValueError(
-            f"{where}: {name} must lie in [{least}, {n_classes}), "
-            f"got values from {min(array.tolist())} to {max(array.tolist())}"
-        )
+        raise ValueError(f"{where}: {name} must lie in [{least}, {n_classes}), got values from "
+                         f"{min(array.tolist())} to {max(array.tolist())}")  # fmt: skip
     return array
 
 
 def key(where: str, k: Any) -> None:
     """Raises TypeError unless `k` is one PRNG key, typed or old-style."""
     dtype = getattr(k, "dtype", None)
-    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
-        if k.shape == ():
-            return
-        raise TypeError(f"{where}: key must be a single key, got keys of shape {k.shape}")
-    if dtype == jnp.uint32 and k.shape == (2,):
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if (typed and k.shape == ()) or (dtype == jnp.uint32 and k.shape == (2,)):
         return
+    if typed:
+        raise TypeError(f"{where}: key must be a single key, got keys of shape {k.shape}")
     raise TypeError(
         f"{where}: key must be a PRNG key such as jax.random.key(0), got {type(k).__name__}"
     )

@@ -136,13 +136,13 @@ def test_refused_calls(case):
 def test_where_nan_can_be_taken_the_message_says_so():
     """A1: where there is a `missing`; not of an infinity, not where NaN could not be taken."""
     words = ";.* missing=True takes NaN as missing"
-    for door in (gmm.fit, gmm.log_prob, gmm.log_joint, gmm.posterior, gmm.predict):
+    for door in (gmm.fit, gmm.log_prob, gmm.log_joint, gmm.posterior, gmm.predict, gmm.e_step):
         refused(lambda door=door: door(MIXTURE, NAN), ValueError, words, "gmm.")
     refused(lambda: gmm.init(KEY, NAN, 2), ValueError, words, "gmm.init")
     eigen = MIXTURE._replace(cov=gmm.COVARIANCES["VVE"].from_covariances(jnp.asarray(UNITS)))
     others = (
         lambda: gmm.fit(MIXTURE, np.where(np.isnan(NAN), np.inf, X)),
-        lambda: gmm.e_step(MIXTURE, NAN),
+        lambda: gmm.fit_stepwise(KEY, MIXTURE, NAN, batch_size=4, epochs=1),
         lambda: gmm.log_prob(eigen, NAN),
         lambda: gmm.impute(MIXTURE, np.where(np.isnan(NAN), np.inf, X)),
     )
