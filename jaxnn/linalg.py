@@ -86,22 +86,25 @@ def sum_rows(
     return lax.scan(body, zero, jnp.arange(0, n, lanes * size))[0]
 
 
-def map_rows(f: Callable[[PyTree], PyTree], rows: PyTree, size: int) -> PyTree:
-    """Returns `f(rows)` for a row-wise `f`, evaluated tile by tile."""
+def map_rows(f: Callable[[PyTree], PyTree], rows: PyTree, size: int, lanes: int = 1) -> PyTree:
+    """Returns `f(rows)` for a row-wise `f`, evaluated tile by tile; `lanes` as in `sum_rows`."""
     n = _length(rows)
     if size >= n:
         return f(rows)
-    size = -(-n // -(-n // size))  # all tiles of one length: hardly a row is seen twice
+    turns = -(-n // (lanes * size))
+    size = -(-n // (lanes * turns))  # all tiles of one length: hardly a row is seen twice
 
-    def body(_: None, start: Array) -> tuple[None, PyTree]:
-        return None, f(_tile(rows, start, n, size)[0])
+    def body(_: None, start: Array) -> tuple[None, list[PyTree]]:
+        return None, [f(_tile(rows, start + lane * size, n, size)[0]) for lane in range(lanes)]
 
-    def join(tiles: Array) -> Array:
+    def join(*tiles: Array) -> Array:
+        each = jnp.stack(tiles, axis=1) if lanes > 1 else tiles[0]
+        each = each.reshape((lanes * turns, size, *tiles[0].shape[2:]))
         whole, rest = n // size, n % size
-        head = tiles[:whole].reshape((whole * size, *tiles.shape[2:]))
-        return jnp.concatenate([head, tiles[-1, size - rest :]]) if rest else head
+        head = each[:whole].reshape((whole * size, *each.shape[2:]))
+        return jnp.concatenate([head, each[whole, size - rest :]]) if rest else head
 
-    return jax.tree.map(join, lax.scan(body, None, jnp.arange(0, n, size))[1])
+    return jax.tree.map(join, *lax.scan(body, None, jnp.arange(0, n, lanes * size))[1])
 
 
 def square_distances(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:

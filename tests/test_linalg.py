@@ -35,11 +35,12 @@ def test_sum_counts_every_row_once(size, lanes):
     assert total["count"] == 103
 
 
+@pytest.mark.parametrize("lanes", [1, 2, 3])
 @pytest.mark.parametrize("size", [1, 10, 51, 102, 103, 1000])
-def test_map_returns_every_row_in_order(size):
+def test_map_returns_every_row_in_order(size, lanes):
     """Oracle: the function of the whole array, for a pytree in and out."""
     rows = {"a": X, "b": jnp.arange(103)}
-    out = linalg.map_rows(lambda r: (r["a"] * 2, r["b"] + 1), rows, size)
+    out = linalg.map_rows(lambda r: (r["a"] * 2, r["b"] + 1), rows, size, lanes)
     np.testing.assert_array_equal(out[0], X * 2)
     np.testing.assert_array_equal(out[1], jnp.arange(103) + 1)
 

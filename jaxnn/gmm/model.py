@@ -126,7 +126,7 @@ def evidence(joint: Float[Array, "k c"]) -> tuple[Float[Array, "k c"], Float[Arr
 @partial(jax.jit, static_argnames="missing")
 def _log_joint(mixture: GMM, x: Float[Array, "n d"], missing: bool = False) -> Float[Array, "n k"]:
     def run(form: forms.Form) -> Float[Array, "n k"]:
-        return map_rows(lambda tile: form.joint(tile)[1].T, x, form.tile(x.shape[0]))
+        return map_rows(lambda tile: form.joint(tile)[1].T, x, form.tile(x.shape[0]), form.lanes)
 
     return by_form(mixture, x.shape[0], run, missing)
 
@@ -151,7 +151,7 @@ def _log_prob(mixture: GMM, x: Float[Array, "n d"], missing: bool = False) -> Fl
     def run(form: forms.Form) -> Float[Array, " n"]:
         # Kept for the backward pass, the statistics of all rows would be larger than the data.
         of_tile = jax.checkpoint(lambda tile: evidence(form.joint(tile)[1])[1])
-        return map_rows(of_tile, x, form.tile(x.shape[0]))
+        return map_rows(of_tile, x, form.tile(x.shape[0]), form.lanes)
 
     return by_form(mixture, x.shape[0], run, missing)
 
