@@ -19,6 +19,7 @@ from jaxnn import linalg
 # log(sin(x)/x) = -Σ_k c_k x^(2k), with c_k = ζ(2k) / (k π^(2k)).
 _LOG_SINC = (1 / 6, 1 / 180, 1 / 2835, 1 / 37800, 1 / 467775, 691 / 3831077250, 2 / 127702575)
 TERMS = 10
+FAR = 40.0  # standard deviations: exp(-FAR²/2) is 0 in float64 too
 # Bytes of the windows of one tile: within a loop scattering is half as fast, and larger arrays the
 # system hands out page by page.
 WINDOWS = 2**24
@@ -111,6 +112,9 @@ def sharpened_gaussian(
     """
     variance = 1 - order * rho**2 / 12
     z = steps * rho / jnp.sqrt(variance)
+    # Nothing is left of the Gaussian there, and the polynomials would overflow.
+    far = jnp.abs(z) > FAR
+    z = jnp.where(far, 0.0, z)
     ratio = rho**2 / (4 * variance)
     # exp(order Σ_{k>=2} c_k u^k) as a series in u: k a_k = Σ_i i b_i a_(k-i).
     logs = [0.0, 0.0, *(order * c for c in _LOG_SINC[1:])] + [0.0] * TERMS
@@ -123,7 +127,8 @@ def sharpened_gaussian(
         k = (degree + 1) // 2
         if degree % 2 == 1 and series[k] != 0:
             total += series[k] * (-ratio) ** k * hermite
-    return total * jnp.exp(-0.5 * z * z) / jnp.sqrt(2 * math.pi * variance)
+    values = total * jnp.exp(-0.5 * z * z) / jnp.sqrt(2 * math.pi * variance)
+    return jnp.where(far, 0.0, values)
 
 
 def lags(size: int, nodes: int, pad: int = 0) -> Int[Array, " l"]:

@@ -41,6 +41,15 @@ def test_sharpened_gaussian_equals_a_fourier_transform(rho, order, error):
     np.testing.assert_allclose(got, expected, atol=error)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sharpened_gaussian_ends(dtype):
+    """Polynomials of degree 18 overflow where the Gaussian is long gone: that is zero."""
+    got = splines.sharpened_gaussian(jnp.arange(0, 10**6, 7, dtype=dtype), 0.16, 16)
+    assert got.dtype == dtype
+    assert got[0] > 0.3
+    np.testing.assert_array_equal(got[100:], 0)
+
+
 @pytest.mark.parametrize("largest", [0, 10**6])
 def test_convolve_is_that_of_numpy(largest, monkeypatch):
     """By Fourier transforms and by a matrix, one axis alone and two; nothing wraps around."""
