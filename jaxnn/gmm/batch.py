@@ -37,6 +37,16 @@ def _run(
     return LAYOUTS[layout](one, members)
 
 
+@partial(jax.jit, static_argnames="size")
+def _run_chunk(
+    members: tuple[GMM, Array, Array, Array, Array], start: Int[Array, ""],
+    max_steps: Int[Array, ""], size: int,
+) -> Fit:  # fmt: skip
+    """Returns the fits of `size` members from `start` on, one after another."""
+    chunk = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start, size), members)
+    return _run(chunk, max_steps, "map")
+
+
 @jax.jit
 def _continue(
     fits: Fit, data: tuple[Array, Array, Array, Array], who: Int[Array, " m"],
@@ -64,18 +74,18 @@ def _in_chunks(
     b, cores = members[1].shape[0], os.cpu_count() or 1
     size = -(-b // min(b, CHUNKS * cores))
     # The last chunk reaches back rather than change its shape.
-    starts = [min(i, b - size) for i in range(0, b, size)]
-    chunks = [jax.tree.map(lambda a, i=i: a[i : i + size], members) for i in starts]
-    program = _run.lower(chunks[0], max_steps, "map").compile()
+    starts = [jnp.asarray(min(i, b - size), jnp.int32) for i in range(0, b, size)]
+    program = _run_chunk.lower(members, starts[0], max_steps, size).compile()
     parts: list[Fit] = []
     done = 0
     with ThreadPoolExecutor(cores) as pool:
-        run = lambda chunk: jax.block_until_ready(program(chunk, max_steps))
-        for start, part in zip(starts, pool.map(run, chunks), strict=True):
-            parts.append(jax.tree.map(lambda a, skip=done - start: a[skip:], part))
+        run = lambda start: jax.block_until_ready(program(members, start, max_steps))
+        for part in pool.map(run, starts):
+            skip = max(0, done + size - b)
+            parts.append(jax.tree.map(lambda a, skip=skip: a[skip:], part) if skip else part)
             if progress is not None:
-                progress(start + size - done)
-            done = start + size
+                progress(size - skip)
+            done += size - skip
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
