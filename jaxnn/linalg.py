@@ -37,6 +37,11 @@ def _tile(rows: PyTree, start: Array, n: int, size: int) -> tuple[PyTree, Bool[A
     return tile, begin + jnp.arange(size) >= start
 
 
+def _even(n: int, size: int, lanes: int) -> int:
+    """Returns the length of equal tiles, in whole turns of `lanes`: hardly a row is seen twice."""
+    return -(-n // (lanes * -(-n // (lanes * size))))
+
+
 def fold_rows(
     step: Callable[[Carry, PyTree, Bool[Array, " size"]], Carry],
     carry: Carry,
@@ -68,8 +73,7 @@ def sum_rows(
     n = _length(rows)
     if size >= n:
         return f(rows, jnp.ones(n, bool))
-    turns = -(-n // (lanes * size))
-    size = -(-n // (lanes * turns))  # all tiles of one length: hardly a row is seen twice
+    size = _even(n, size, lanes)
 
     # A backward pass reads a tile once more rather than keep what was made of it.
     part = jax.checkpoint(lambda start: f(*_tile(rows, start, n, size)), prevent_cse=False)
@@ -91,15 +95,13 @@ def map_rows(f: Callable[[PyTree], PyTree], rows: PyTree, size: int, lanes: int 
     n = _length(rows)
     if size >= n:
         return f(rows)
-    turns = -(-n // (lanes * size))
-    size = -(-n // (lanes * turns))  # all tiles of one length: hardly a row is seen twice
+    size = _even(n, size, lanes)
 
     def body(_: None, start: Array) -> tuple[None, list[PyTree]]:
         return None, [f(_tile(rows, start + lane * size, n, size)[0]) for lane in range(lanes)]
 
     def join(*tiles: Array) -> Array:
-        each = jnp.stack(tiles, axis=1) if lanes > 1 else tiles[0]
-        each = each.reshape((lanes * turns, size, *tiles[0].shape[2:]))
+        each = jnp.stack(tiles, axis=1).reshape((-1, size, *tiles[0].shape[2:]))
         whole, rest = n // size, n % size
         head = each[:whole].reshape((whole * size, *each.shape[2:]))
         return jnp.concatenate([head, each[whole, size - rest :]]) if rest else head

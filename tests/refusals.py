@@ -39,6 +39,18 @@ class Frame:
         return np.asarray(self.values, dtype)
 
 
+def columns_count_by_their_places(f: Callable[[Any], Any]) -> None:
+    """A25: a table is its numbers: reordered they are other columns, renamed the same ones.
+
+    Oracle: the plain arrays.
+    """
+    renamed, reordered = Frame(X, columns="cd"), Frame(X[:, ::-1], columns="ba")
+    np.testing.assert_array_equal(f(renamed), f(X))
+    expected = f(X[:, ::-1])
+    np.testing.assert_array_equal(f(reordered), expected)
+    assert not np.allclose(expected, f(X))
+
+
 class Broken:
     def __array__(self, dtype=None, copy=None):
         raise RuntimeError("nothing here")

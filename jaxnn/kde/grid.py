@@ -7,7 +7,6 @@ of piled-up points.
 """
 
 import functools
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -199,23 +198,11 @@ def _convolve_radial(
         apart = splines.lags(size, padded, (padded - size) // 2).astype(dtype) * rhos[j]
         squares = squares + jnp.square(apart).reshape((1,) * j + (-1,) + (1,) * (d - 1 - j))
     values = jnp.exp(kernel.log_profile(squares, d))
-    sizes = [transform_size(lags) for lags in values.shape]  # what wraps around is not read
+    sizes = [splines.transform_size(lags) for lags in values.shape]  # what wraps around is not read
     product = jnp.fft.rfftn(bins.astype(dtype), s=sizes) * jnp.fft.rfftn(values, s=sizes)
     found = jnp.fft.irfftn(product, s=sizes).astype(bins.dtype)
     read = zip(bins.shape, nodes, strict=True)
     return found[tuple(slice(padded - 1, padded - 1 + size) for padded, size in read)]
-
-
-def transform_size(least: int) -> int:
-    """Returns the least size from `least` on that has no prime factor above 5: those are fast."""
-
-    def rest(size: int) -> int:
-        for prime in (2, 3, 5):
-            while size % prime == 0:
-                size //= prime
-        return size
-
-    return next(size for size in itertools.count(least) if rest(size) == 1)
 
 
 def linear_bound(kernel: Kernel, rhos: Sequence[float]) -> float:

@@ -7,6 +7,7 @@ sinc(ωδ/2)^(p+1) for spacing δ, which the kernel divides out again.  What rem
 Unit of length: one bandwidth.  ρ is the spacing in that unit.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -144,6 +145,18 @@ def by_product(size: int, nodes: int, d: int) -> bool:
     return size * nodes <= (LARGEST_MATRIX if d > 1 else LARGEST_MATRIX // 16)
 
 
+def transform_size(least: int) -> int:
+    """Returns the least size from `least` on that has no prime factor above 5: those are fast."""
+
+    def rest(size: int) -> int:
+        for prime in (2, 3, 5):
+            while size % prime == 0:
+                size //= prime
+        return size
+
+    return next(size for size in itertools.count(least) if rest(size) == 1)
+
+
 def convolve(
     grid: Float[Array, " *nodes"], kernels: Sequence[Float[Array, " _"]]
 ) -> Float[Array, "..."]:
@@ -156,7 +169,7 @@ def convolve(
         nodes = grid.shape[axis]
         size = values.shape[0] - nodes + 1
         if not by_product(size, nodes, grid.ndim):
-            length = 2 ** math.ceil(math.log2(values.shape[0]))  # what wraps around is not read
+            length = transform_size(values.shape[0])  # what wraps around is not read
             lines = jnp.fft.rfft(jnp.moveaxis(grid, axis, -1), length)
             lines = lines * jnp.fft.rfft(values, length).reshape((*(1,) * (grid.ndim - 1), -1))
             whole = jnp.fft.irfft(lines, length)[..., nodes - 1 : nodes - 1 + size]

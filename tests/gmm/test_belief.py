@@ -29,7 +29,10 @@ PRIOR = gmm.BayesPrior(
     jnp.array(4.0), jnp.asarray(SCALE[K]),
 )  # fmt: skip
 ROWS = rng.normal(size=(5, D))
-WISHARTS = [(float(nu), np.linalg.inv(s) / float(nu)) for nu, s in zip(POSTERIOR.dof, SCALE)]  # noqa: B905
+WISHARTS = [
+    (float(nu), np.linalg.inv(s) / float(nu))
+    for nu, s in zip(POSTERIOR.dof, SCALE[:K], strict=True)
+]
 
 
 @pytest.fixture(scope="module")

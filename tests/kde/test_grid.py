@@ -94,7 +94,7 @@ def test_transform_sizes_have_small_factors():
     """Brute force: the least product of powers of 2, 3 and 5."""
     small = sorted(2**a * 3**b * 5**c for a in range(9) for b in range(6) for c in range(4))
     for least in range(1, 200):
-        assert grid.transform_size(least) == next(s for s in small if s >= least)
+        assert splines.transform_size(least) == next(s for s in small if s >= least)
 
 
 MODEL = kde.fit(jnp.asarray(X[1]), bandwidth=0.5)
