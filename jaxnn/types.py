@@ -5,7 +5,8 @@ A `Data` argument may be anything NumPy takes for floating-point rows; `checks` 
 JAX array at the door, and behind the door everything is an `Array`.
 """
 
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, UInt32
@@ -38,3 +39,24 @@ class ValueAndGrad(Protocol):
     ) -> tuple[Float[Array, ""], PyTree]:
         """Returns the value at `params` on `batch` and its gradient."""
         ...
+
+
+class Segments(NamedTuple):
+    """A fit cut into equal pieces, for whoever stops, compacts, saves or spreads it.
+
+    Pure functions of one member, to be `vmap`ped over many.  A state holds all that the next piece
+    needs besides the shared data, so members that are done leave a batch by indexing.
+
+    Attributes:
+        init: `(hparams, key, *shared) -> state`.
+        advance: `(state, *shared) -> state`, one more piece; a halted state comes back as it is.
+        score: `state -> number`, lower is better; NaN where the member diverged.
+        halted: `state -> bool`, whether nothing is left to do.
+        result: `state -> pytree`, what the whole fit returns.
+    """
+
+    init: Callable[..., PyTree]
+    advance: Callable[..., PyTree]
+    score: Callable[[PyTree], Float[Array, ""]]
+    halted: Callable[[PyTree], Array]
+    result: Callable[[PyTree], PyTree]
