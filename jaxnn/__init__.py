@@ -3,6 +3,7 @@
 from jaxnn import (
     backend,
     dbn,
+    files,
     gmm,
     hopfield,
     kde,
@@ -14,17 +15,21 @@ from jaxnn import (
     sweep,
     train,
 )
+from jaxnn.files import load, save
 
 __all__ = [
     "dbn",
+    "files",
     "gmm",
     "hopfield",
     "kde",
+    "load",
     "metrics",
     "mlp",
     "neuron",
     "perceptron",
     "rbm",
+    "save",
     "sweep",
     "train",
 ]

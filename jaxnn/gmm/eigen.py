@@ -73,9 +73,9 @@ class Eigen(NamedTuple):
     `orientation`, whose columns are the axes.
     """
 
-    volume: Float[Array, " v"]
-    shape: Float[Array, "s d"] | None
-    orientation: Float[Array, "o d d"] | None
+    volume: Float[Array, "#k"]
+    shape: Float[Array, "#k d"] | None
+    orientation: Float[Array, "#k d d"] | None
 
     def scale(self, d: int) -> Float[Array, "b d"]:
         """Returns the standard deviations along the axes; b is k, or 1 if all have the same."""

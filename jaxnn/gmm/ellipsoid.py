@@ -28,8 +28,8 @@ class Ellipsoid(NamedTuple):
     `volume` is √λ (data units), `scale_tril` the Cholesky factor of C, of determinant 1.
     """
 
-    volume: Float[Array, " v"]
-    scale_tril: Float[Array, "s d d"]
+    volume: Float[Array, "#k"]
+    scale_tril: Float[Array, "#k d d"]
 
     def covariances(self, means: Means) -> Float[Array, "k d d"]:
         roots = self.volume[:, None, None] * self.scale_tril

@@ -56,7 +56,7 @@ class Factors(NamedTuple):
     """
 
     loadings: Float[Array, "k d q"]
-    noise: Float[Array, "a b"]
+    noise: Float[Array, "#k #d"]
 
     def _root(self) -> _Root:
         k, d, q = self.loadings.shape

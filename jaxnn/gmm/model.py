@@ -15,7 +15,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
-from jaxnn import checks
+from jaxnn import checks, shapes
 from jaxnn.gmm import forms
 from jaxnn.gmm.families import COVARIANCES
 from jaxnn.gmm.family import Covariances
@@ -84,8 +84,8 @@ def check_mixture(where: str, mixture: GMM) -> Array:
     checks.instance(where, "mixture", mixture, GMM)
     means = checks.floating(where, "mixture.means", mixture.means)
     checks.shape(where, "mixture.means", means, (None, None))
-    checks.shape(where, "mixture.log_weights", mixture.log_weights, means.shape[:1])
     checks.instance(where, "mixture.cov", mixture.cov, Covariances)
+    shapes.agree(where, "mixture", mixture, dict(zip("kd", means.shape, strict=True)))
     for leaf in jax.tree.leaves(mixture):
         checks.same_dtype(where, "each leaf of mixture", leaf, "mixture.means", means.dtype)
     return means
