@@ -70,6 +70,13 @@ CHAPTERS = (
         "在同一手写数字数据集上综合运用分布估计与神经网络。",
         ("tour",),
     ),
+    Chapter(
+        "Scale",
+        "规模",
+        "What the same programs would take on many accelerators, with all assumptions stated.",
+        "同样的程序在更多加速器上的用时与费用推算，假设全部写明。",
+        ("projection",),
+    ),
 )
 MORE = Chapter("More", "更多", "What the lecture does not ask.", "讲义之外的内容。", ())
 
