@@ -153,12 +153,12 @@ def best_of(call: Callable[[], Any], runs: int = 5) -> float:
 def measure(config: Config, key: Any) -> dict[str, float]:
     """The speeds of this machine, FLOP/s: a matrix product, EM, and networks side by side."""
     n = config.trial_product
-    a = jax.random.normal(key, (n, n))
+    a = jax.random.normal(key, (n, n), jnp.float32)
     product = jax.jit(lambda a: a @ a)
     peak = 2 * n**3 / best_of(lambda: product(a))
 
     rows, d, k = config.trial_rows, config.columns, min(config.components, 16)
-    x = jax.random.normal(key, (rows, d))
+    x = jax.random.normal(key, (rows, d), jnp.float32)
     start = gmm.init(key, x[:1000], k, family="full", start="random points")
     steps = 2
     em = best_of(lambda: gmm.fit(start, x, tol=0.0, max_steps=steps), 3)
@@ -167,7 +167,8 @@ def measure(config: Config, key: Any) -> dict[str, float]:
 
     members, epochs = config.trial_networks, 5
     y = jnp.arange(config.examples) % config.sizes[-1]
-    batch = train.Batch(jax.random.uniform(key, (config.examples, config.sizes[0])), y)
+    ink = jax.random.uniform(key, (config.examples, config.sizes[0]), jnp.float32)
+    batch = train.Batch(ink, y)
     descend = mlp.value_and_grad()
 
     @jax.jit
@@ -281,7 +282,7 @@ def plot(outcome: Outcome) -> dict[str, Figure]:
     titles = {"mixture": "EM, a mixture of Gaussians", "networks": "many small networks"}
     for ax, job in zip(panels, JOBS, strict=True):
         times = {name: found[f"{job}_{name}"] for name in PARTS}
-        total = sum(times.values())
+        total = np.sum(list(times.values()), axis=0)
         ax.plot(devices, total[0] * devices[0] / devices, ":", color=style.INK)
         ax.plot(devices, total, "o-", color=style.INK, label="all", markersize=8)
         for (name, color), mark in zip(PARTS.items(), "s^D", strict=True):
