@@ -7,9 +7,10 @@ tables: `ACTIVATIONS`, `LOSSES`, `CONVENTIONS` of dropout, and the layer types `
 from jaxnn.mlp.activations import ACTIVATIONS, Activation
 from jaxnn.mlp.backprop import backward, mean_loss, value_and_grad
 from jaxnn.mlp.layers import CONVENTIONS, Convention, Dense, Layer, Maxout, Params, dropout
-from jaxnn.mlp.losses import LOSSES, Loss
+from jaxnn.mlp.losses import LOSSES, Loss, loss
 from jaxnn.mlp.model import apply, init, predict
 from jaxnn.mlp.tape import Tape, forward
+from jaxnn.mlp.targets import balanced
 
 __all__ = [
     "ACTIVATIONS",
@@ -25,9 +26,11 @@ __all__ = [
     "Tape",
     "apply",
     "backward",
+    "balanced",
     "dropout",
     "forward",
     "init",
+    "loss",
     "mean_loss",
     "predict",
     "value_and_grad",

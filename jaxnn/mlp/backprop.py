@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from jaxnn import checks
 from jaxnn.mlp.activations import ACTIVATIONS
 from jaxnn.mlp.layers import Layer, Params, check_dropout, thin
-from jaxnn.mlp.losses import LOSSES
+from jaxnn.mlp.losses import Loss, class_weights, loss_of
 from jaxnn.mlp.tape import Options, Tape, activations_of, check_network, run
 from jaxnn.types import Key, Scalar, ValueAndGrad
 
@@ -90,20 +90,23 @@ def backward(
 
 
 def _batch(
-    where: str, batch: Any, outputs: Float[Array, "n o"], loss: str
+    where: str, batch: Any, outputs: Float[Array, "n o"], loss: Loss
 ) -> tuple[Array, Float[Array, " n"]]:
     """Returns the targets, and each row's share in the mean: its weight over their sum."""
     n = outputs.shape[0]
-    targets = LOSSES[loss].targets(where, batch.y, outputs)
-    if batch.weight is None:
+    targets = loss.targets(where, batch.y, outputs)
+    weight = class_weights(where, loss, targets, outputs)
+    if batch.weight is not None:
+        own = checks.weights(where, "weight", batch.weight, n).astype(outputs.dtype)
+        weight = own if weight is None else own * weight
+    if weight is None:
         return targets, jnp.full(n, 1 / n, outputs.dtype)
-    weight = checks.weights(where, "weight", batch.weight, n).astype(outputs.dtype)
     total = jnp.sum(weight)
     return targets, weight / jnp.where(total > 0, total, 1)  # padding alone has no gradient
 
 
 def value_and_grad(
-    loss: str = "softmax_cross_entropy",
+    loss: str | Loss = "softmax_cross_entropy",
     *,
     activation: str = "relu",
     output_activation: str = "identity",
@@ -115,7 +118,8 @@ def value_and_grad(
     The value is the mean loss Σ w_r l_r / Σ w_r over rows r.
 
     Args:
-        loss: A name in `mlp.LOSSES`.  The entropies take logits: leave `output_activation`.
+        loss: A name in `mlp.LOSSES`, or what `mlp.loss` returns.  The entropies take logits: leave
+            `output_activation`.
         activation: Of hidden layers, a name in `mlp.ACTIVATIONS`.
         output_activation: Of the last layer.
         keep_prob: Of hidden units in training.  May be traced, as a hyperparameter in a sweep is.
@@ -146,7 +150,7 @@ def value_and_grad(
     ((), (2,))
     """
     where = "mlp.value_and_grad"
-    checks.in_table(where, "loss", loss, LOSSES)
+    chosen = loss_of(where, loss)
     checks.in_table(where, "activation", activation, ACTIVATIONS)
     checks.in_table(where, "output_activation", output_activation, ACTIVATIONS)
     check_dropout(where, None, keep_prob, convention)
@@ -154,9 +158,9 @@ def value_and_grad(
 
     def descend(params: Params, batch: Any, key: Key | None) -> tuple[Float[Array, ""], Params]:
         outputs, tape = run(where, params, batch.x, key, options)
-        targets, shares = _batch(where, batch, outputs, loss)
-        value = jnp.sum(shares * LOSSES[loss].value(outputs, targets))
-        grad = shares[:, None] * LOSSES[loss].gradient(outputs, targets)
+        targets, shares = _batch(where, batch, outputs, chosen)
+        value = jnp.sum(shares * chosen.value(outputs, targets))
+        grad = shares[:, None] * chosen.gradient(outputs, targets)
         return value, _pull(params, tape, grad, activation, output_activation)[0]
 
     return descend
@@ -167,7 +171,7 @@ def mean_loss(
     batch: Any,
     key: Key | None,
     *,
-    loss: str = "softmax_cross_entropy",
+    loss: str | Loss = "softmax_cross_entropy",
     activation: str = "relu",
     output_activation: str = "identity",
     keep_prob: Scalar = 1.0,
@@ -179,8 +183,8 @@ def mean_loss(
     hand and fits the same slot.  Arguments and errors are those of `value_and_grad`.
     """
     where = "mlp.mean_loss"
-    checks.in_table(where, "loss", loss, LOSSES)
+    chosen = loss_of(where, loss)
     options = Options(activation, output_activation, keep_prob, convention)
     outputs, _ = run(where, params, batch.x, key, options)
-    targets, shares = _batch(where, batch, outputs, loss)
-    return jnp.sum(shares * LOSSES[loss].value(outputs, targets))
+    targets, shares = _batch(where, batch, outputs, chosen)
+    return jnp.sum(shares * chosen.value(outputs, targets))
