@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "shapes": set(),
     "linalg": BASE,
     "metrics": BASE,
+    "inspection": BASE,  # takes functions, as train and sweep do
     "gmm": BASE | {"linalg"},
     "kde": BASE | {"linalg", "gmm"},  # gmm only for `as_mixture`; see below
     "mlp": BASE | {"linalg"},

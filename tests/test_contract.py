@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import jaxnn
-from jaxnn import dbn, gmm, hopfield, kde, metrics, mlp, neuron, perceptron, rbm, sweep, train
+from jaxnn import dbn, gmm, hopfield, kde, mdn, metrics, mlp, neuron, perceptron, rbm, sweep, train
 
 rng = np.random.default_rng(0)
 N, D, K = 12, 2, 3
@@ -61,6 +61,7 @@ LINES = perceptron.Perceptron(jnp.asarray(X[:K]), jnp.asarray(W[:K]))
 SIDES = X @ X[:K].T + W[:K]
 CLEAR = np.min(np.abs(SIDES), axis=1) > 0.3
 BY_HAND = mlp.value_and_grad("softmax_cross_entropy", activation="tanh")
+HEAD = mdn.init(KEY, mixture("diag"), D, (2,))
 BITS = (X > 0).astype(float)
 HIDDEN_BITS = (rng.normal(size=(N, K)) > 0).astype(float)
 MACHINES = {
@@ -243,6 +244,12 @@ ROWS = {
     "kde.score": Row(kde.score, (DENSITY, X), (0, 1)),
     "kde.two_sample": Row(lambda x, y: kde.two_sample(KEY, x, y, 9, bandwidth=0.7), (X, X[:5])),
     "kde.as_mixture": Row(kde.as_mixture, (DENSITY,), (0,)),
+    "mdn.init": Row(lambda m: mdn.init(KEY, m, D, (2,)), (mixture("diag"),), (0,)),
+    "mdn.mixture": Row(mdn.mixture, (HEAD, X), (0, 1)),
+    "mdn.log_prob": Row(mdn.log_prob, (HEAD, X, X), (0, 1, 2)),
+    "mdn.sample": Row(lambda p, x: mdn.sample(KEY, p, x, 2), (HEAD, X)),
+    "mdn.value_and_grad": Row(lambda p, x, w, f: mdn.value_and_grad(floor=f, keep_prob=0.8)(
+        p, train.Batch(x, x, w), KEY), (HEAD, X, W, 0.1), (0, 1, 2, 3)),
     "mlp.init": Row(lambda gain: jax.tree.map(lambda p: gain * p, mlp.init(KEY, (2, 3, 1))),
                     (1.0,)),
     "mlp.apply": Row(lambda p, x: mlp.apply(p, x, activation="tanh"), (NET, X), (0, 1)),

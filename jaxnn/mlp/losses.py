@@ -214,16 +214,17 @@ LOSSES: dict[str, Loss] = {
 |---|---|---|
 | squared | ‖y - h‖², summed over outputs, no half (the lecture's) | real, (n, o) |
 | absolute | Σ abs(y - h) | real, (n, o) |
-| huber | Σ e²/2 within `delta` = 1 of y, delta (abs(e) - delta/2) beyond (Huber, 1964) | real, (n, o) |
+| huber | Σ e²/2 up to abs(e) = `delta` (1), then delta (abs(e) - delta/2) | real, (n, o) |
 | softmax_cross_entropy | -Σ_c y_c log softmax(h)_c, nats | labels (n,), or (n, o) summing to 1 |
 | sigmoid_cross_entropy | -Σ_c y_c log s(h_c) + (1 - y_c) log s(-h_c), nats | in [0, 1], (n, o) |
-| hinge | max(0, `margin` + max_{c≠y} h_c - h_y), margin 1 (Crammer and Singer, 2001) | labels (n,) |
+| hinge | max(0, `margin` + max_{c≠y} h_c - h_y), margin 1 | labels (n,) |
 | poisson | Σ exp(h) - y h + log Γ(y + 1), nats; h is the logarithm of the rate | counts, (n, o) |
 | gaussian | -Σ log N(y; m, v), nats; h = (m, s), v = exp(s) + `floor`² | real, (n, o/2) |
 
 Both entropies take `smoothing` (0): targets are mixed with that share of the uniform distribution,
-over the o classes or, of a sigmoid, over 0 and 1 (Szegedy et al., 2016, section 7).  With a single
-output h the hinge is max(0, margin - (2y - 1) h) for labels 0 and 1.  The Gaussian is that of Nix
+over the o classes or, of a sigmoid, over 0 and 1 (Szegedy et al., 2016, section 7).  Huber's
+loss is that of 1964, the hinge that of Crammer and Singer (2001); with a single output h it is
+max(0, margin - (2y - 1) h) for labels 0 and 1.  The Gaussian is that of Nix
 and Weigend (1994): its outputs are q means, then q logarithms of variances, and its floor, 1e-3 of
 the targets' units, bounds the price of an output that is too sure: standardise the targets.
 """

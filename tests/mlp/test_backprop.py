@@ -23,7 +23,7 @@ X = jax.random.normal(KEYS[0], (N, D))
 LABELS = jax.random.randint(KEYS[1], (N,), 0, O)
 UNIT = jax.random.uniform(KEYS[2], (N, O))
 WEIGHT = jnp.array([1.0, 0.5, 2.0, 0.0, 1.0, 3.0, 0.1, 0.0, 1.0])
-TARGETS = {name: UNIT for name in mlp.LOSSES} | {
+TARGETS = dict.fromkeys(mlp.LOSSES, UNIT) | {
     "softmax_cross_entropy": LABELS,
     "hinge": LABELS,
     "gaussian": UNIT[:, : O // 2],
