@@ -16,7 +16,21 @@ import numpy as np
 import pytest
 
 import jaxnn
-from jaxnn import dbn, gmm, hopfield, kde, mdn, metrics, mlp, neuron, perceptron, rbm, sweep, train
+from jaxnn import (
+    dbn,
+    gmm,
+    hopfield,
+    inspection,
+    kde,
+    mdn,
+    metrics,
+    mlp,
+    neuron,
+    perceptron,
+    rbm,
+    sweep,
+    train,
+)
 
 rng = np.random.default_rng(0)
 N, D, K = 12, 2, 3
@@ -103,6 +117,14 @@ def one_member(hp, key, scale):
 def swept(scale):
     members = {"a": jnp.arange(4.0, dtype=scale.dtype)}
     return sweep.run(one_member, members, KEY, scale).results
+
+
+def score(params, x, y):
+    return jnp.mean(jnp.square(x @ params - y))
+
+
+def mean_of(key, weight, x):
+    return jnp.sum(weight.astype(x.dtype)[:, None] * x)
 
 
 def quiet(rule, x):
@@ -268,6 +290,23 @@ ROWS = {
                     loss=mlp.loss("softmax_cross_entropy", class_weight=c, smoothing=e)),
                     (NET, X, W[:K], 0.1), (0, 1, 2, 3)),
     "mlp.balanced": Row(lambda w: mlp.balanced(Y, K, sample_weight=w), (W,), (0,)),
+    "mlp.predict_proba": Row(lambda p, x, t: mlp.predict_proba(p, x, temperature=t,
+                                                              activation="tanh"),
+                             (NET, X, 0.8), (0, 1, 2)),
+    "mlp.fit_temperature": Row(lambda h, w: mlp.fit_temperature(h, Y, sample_weight=w)[:2],
+                               (np.eye(K)[Y] + 2 * GRAD_OUT, W), (0, 1)),
+    "mlp.ensemble_outputs": Row(lambda p, x: mlp.ensemble_outputs(jax.tree.map(
+        lambda a: jnp.stack([a, 2 * a]), p), x, activation="tanh"), (NET, X), (0, 1)),
+    "mlp.dropout_outputs": Row(lambda p, x, k: mlp.dropout_outputs(KEY, p, x, 2, keep_prob=k,
+                               activation="tanh"), (NET, X, 0.8), (0, 1)),
+    "mlp.class_uncertainty": Row(lambda h, t: mlp.class_uncertainty(h, temperature=t),
+                                 (X.reshape(2, 4, 3), 0.8), (0, 1)),
+    "mlp.value_uncertainty": Row(mlp.value_uncertainty, (
+        X.reshape(2, 4, 3), X.reshape(2, 4, 3) ** 2), (0, 1)),
+    "inspection.permutation_importance": Row(lambda w, x: inspection.permutation_importance(
+        KEY, score, w, x, x[:, 0], repeats=2), (X[0], X), (0, 1)),
+    "inspection.learning_curve": Row(lambda x: inspection.learning_curve(
+        KEY, mean_of, N, (2, 5), x), (X,), (0,)),
     "mlp.predict": Row(lambda p, x: mlp.predict(p, x, activation="tanh"), (NET, X)),
     "mlp.dropout": Row(lambda h, k: mlp.dropout(KEY, h, k), (X, 0.7), (0,)),
     "rbm.init": Row(lambda a: rbm.init(KEY, 3, 2, scale=a, dtype=a.dtype), (W[0],)),
@@ -333,6 +372,11 @@ ROWS = {
     "metrics.rmse": Row(metrics.rmse, (W, W[::-1].copy()), (0, 1)),
     "metrics.confusion": Row(lambda a, b: metrics.confusion(a, b, K), (Y, Y[::-1].copy())),
     "metrics.adjusted_rand": Row(lambda a, b: metrics.adjusted_rand(a, b, K), (Y, Y[::-1].copy())),
+    **{f"metrics.{f.__name__}": Row(lambda h, w, f=f: f(jax.nn.softmax(h), Y, sample_weight=w),
+                                    (GRAD_OUT, W), (0, 1))
+       for f in (metrics.log_loss, metrics.brier, metrics.calibration_error)},
+    "metrics.reliability": Row(lambda h, w: metrics.reliability(
+        jax.nn.softmax(h), Y, bins=1, sample_weight=w), (GRAD_OUT, W), (0, 1)),
     "metrics.mean_interval": Row(metrics.mean_interval, (W,), (0,)),
 }  # fmt: skip
 

@@ -19,7 +19,7 @@ SPAN = 12.0  # the temperature is sought within e^±12 of the spread of the logi
 HALVINGS = 40  # of that interval; a Newton step does the rest
 
 
-def _two_sided(logits: Float[Array, "n c"]) -> Float[Array, "n c"]:
+def _two_sided(logits: Float[Array, "n _"]) -> Float[Array, "n _"]:
     """Returns logits of at least two classes: one output is the lead of class 1 over class 0."""
     if logits.shape[1] > 1:
         return logits
@@ -129,7 +129,7 @@ def _fit_temperature(
         variance = jnp.sum(p * jnp.square(lead - mean[:, None]), axis=1)
         return jnp.sum(share * mean), jnp.sum(share * variance)
 
-    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(_: Int[Array, ""], ends: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = ends
         middle = (low + high) / 2
         rises = slope(jnp.exp(middle))[0] > 0

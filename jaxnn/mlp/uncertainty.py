@@ -93,6 +93,7 @@ def dropout_outputs(
         TypeError, ValueError: A bad number of members; and what `mlp.apply` raises.
     """
     where = "mlp.dropout_outputs"
+    checks.key(where, key)
     check_dropout(where, key, keep_prob, convention)
     members = checks.count(where, "members", members)
 
