@@ -66,9 +66,10 @@ CHAPTERS = (
     Chapter(
         "Everything together",
         "综合",
-        "Densities and networks on one set of handwritten digits.",
-        "在同一手写数字数据集上综合运用分布估计与神经网络。",
-        ("tour",),
+        "Densities and networks joined: a network whose output is a mixture, and both on one set "
+        "of handwritten digits.",
+        "分布估计与神经网络的结合：输出为混合分布的网络，以及两者在同一手写数字数据集上的综合运用。",
+        ("mixture_density", "tour"),
     ),
     Chapter(
         "Scale",
