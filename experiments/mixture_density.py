@@ -168,7 +168,7 @@ def one_split(hp: Any, key: Any, x: Any, y: Any, *, config: Config) -> Any:
     learn, watch, test, scales, rows = split(key_split, x, y)
     fitted = fit(key_fit, learn, watch, config)
     nats = conditionals(fitted, *test)
-    return jnp.mean(nats, axis=1) - jnp.sum(jnp.log(scales[1].scale)), rows, (fitted, scales)
+    return jnp.mean(nats, axis=1) - jnp.log(scales[1].scale[0]), rows, (fitted, scales)
 
 
 @partial(jax.jit, static_argnames="grid")
@@ -177,17 +177,16 @@ def scene(fitted: Fitted, scales: Any, grid: int) -> Any:
     at = jnp.linspace(-0.05, 1.05, grid, dtype=jnp.float32)
     pairs = jnp.stack(jnp.meshgrid(at, at), axis=-1).reshape(-1, 2)
     inputs, targets = (s.apply(pairs[:, i : i + 1]) for i, s in enumerate(scales))
-    nats = conditionals(fitted, inputs, targets) - jnp.log(scales[1].scale)
+    nats = conditionals(fitted, inputs, targets) - jnp.log(scales[1].scale[0])
     return at, jnp.exp(nats).reshape(len(METHODS), grid, grid)
 
 
 def run(config: Config, seed: int, progress: Progress) -> Outcome:
     """Fits all methods to the same splits of both data sets."""
+    patients: Any = load_diabetes()
     sets = {
         "inverse problem": inverse_problem(seed, config.rows),
-        "diabetes": tuple(
-            a.reshape(len(a), -1) for a in load_diabetes(return_X_y=True, scaled=True)
-        ),
+        "diabetes": (np.asarray(patients.data), np.asarray(patients.target)[:, None]),
     }
     sets = {name: sets[name] for name in config.sets}
     key = jax.random.key(seed)

@@ -51,7 +51,7 @@ class MDN(NamedTuple):
 
 def _family(where: str, bias: gmm.Unconstrained) -> str:
     """Returns the name of the family, which is in the shapes of its numbers."""
-    kind = (getattr(bias.log_scale, "ndim", None), bias.rest is not None)
+    kind = (getattr(bias.log_scale, "ndim", 0), bias.rest is not None)
     if kind not in FAMILIES:
         raise ValueError(f"{where}: the mixture must be {', '.join(FAMILIES.values())}")
     return FAMILIES[kind]

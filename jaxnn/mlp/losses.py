@@ -72,19 +72,19 @@ def _absolute_gradient(outputs: Outputs, targets: Outputs) -> Outputs:
 
 def _huber(outputs: Outputs, targets: Outputs, delta: Scalar = 1.0) -> Rows:
     error = outputs - targets
-    bounded = jnp.clip(error, -delta, delta)
+    bounded = jnp.clip(error, jnp.negative(delta), delta)
     return jnp.sum(bounded * (error - bounded / 2), axis=1)
 
 
 def _huber_gradient(outputs: Outputs, targets: Outputs, delta: Scalar = 1.0) -> Outputs:
-    return jnp.clip(outputs - targets, -delta, delta)
+    return jnp.clip(outputs - targets, jnp.negative(delta), delta)
 
 
 def _smooth(soft: Float[Array, "n c"], smoothing: Scalar, c: int) -> Float[Array, "n c"]:
     """Returns probabilities mixed with a share of the uniform ones (Szegedy et al., 2016)."""
     if isinstance(smoothing, int | float) and smoothing == 0:
         return soft
-    return (1 - smoothing) * soft + smoothing / c
+    return soft + smoothing * (1 / c - soft)
 
 
 def _softmax_cross_entropy(outputs: Outputs, targets: Array, smoothing: Scalar = 0.0) -> Rows:
