@@ -75,11 +75,12 @@ def test_the_temperature_moves_with_the_logits_as_differences_say():
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 def test_probabilities(temperature):
     """Oracle: softmax and the logistic function of SciPy."""
-    found = mlp.predict_proba(NET, X, temperature=temperature, activation="tanh")
+    proba = jax.jit(lambda p, t: mlp.predict_proba(p, X, temperature=t, activation="tanh"))
+    found = proba(NET, temperature)
     logits = np.asarray(mlp.apply(NET, X, activation="tanh"))
     np.testing.assert_allclose(found, softmax(logits / temperature, axis=1), rtol=1e-12)
     last = mlp.Dense(NET[1].weight[:1], None)
-    one = mlp.predict_proba((NET[0], last), X, temperature=temperature, activation="tanh")
+    one = proba((NET[0], last), temperature)
     lead = np.asarray(mlp.apply((NET[0], last), X, activation="tanh"))[:, 0] / temperature
     np.testing.assert_allclose(one, np.stack([expit(-lead), expit(lead)], axis=1), rtol=1e-12)
 

@@ -37,7 +37,7 @@ def test_outputs_under_dropout_are_those_of_each_key():
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
 def test_classes(temperature):
-    found = mlp.class_uncertainty(OUTPUTS, temperature=temperature)
+    found = jax.jit(lambda h, t: mlp.class_uncertainty(h, temperature=t))(OUTPUTS, temperature)
     each = softmax(OUTPUTS / temperature, axis=2)
     np.testing.assert_allclose(found.probabilities, each.mean(0), rtol=1e-12)
     np.testing.assert_allclose(found.entropy, entropy(each.mean(0), axis=1), rtol=1e-12)
@@ -47,15 +47,18 @@ def test_classes(temperature):
     np.testing.assert_allclose(found.mutual_information, divergence, rtol=1e-10)
 
 
+classes = jax.jit(mlp.class_uncertainty)
+
+
 def test_members_that_agree_know_and_members_that_are_sure_and_differ_do_not():
     """Closed forms: no information; log 2 of it, in float32, where probabilities are 0 and 1."""
-    same = mlp.class_uncertainty(np.repeat(OUTPUTS[:1], M, axis=0))
+    same = classes(np.repeat(OUTPUTS[:1], M, axis=0))
     np.testing.assert_allclose(same.mutual_information, np.zeros(N), atol=1e-14)
     sure = np.array([[[200.0, 0.0]], [[0.0, 200.0]]], np.float32)
-    apart = mlp.class_uncertainty(sure)
+    apart = classes(sure)
     np.testing.assert_allclose(apart.mutual_information, [np.log(2)], rtol=1e-6)
     np.testing.assert_allclose(apart.expected_entropy, [0], atol=1e-6)
-    one = mlp.class_uncertainty(np.array([[[-200.0]], [[200.0]]], np.float32))
+    one = classes(np.array([[[-200.0]], [[200.0]]], np.float32))
     np.testing.assert_allclose(one.probabilities, [[0.5, 0.5]])
 
 
