@@ -34,7 +34,7 @@ MAY_IMPORT = {
     # Around the core: what it is joined to, kept in, and spread over.
     "mdn": BASE | {"gmm", "mlp"},
     "bridge": BASE | {"mlp", "train"},
-    "files": BASE | {"gmm", "kde", "mlp", "neuron", "perceptron", "rbm", "train"},
+    "files": BASE | {"gmm", "kde", "mdn", "mlp", "neuron", "perceptron", "rbm", "train"},
     "scale": BASE | {"files", "gmm", "kde", "linalg", "mlp", "sweep", "train"},
 }
 BANNED = {"print", "jax.config.update", "jax.random.key", "jax.random.PRNGKey"}

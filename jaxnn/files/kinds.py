@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxnn import gmm, kde, mlp, neuron, perceptron, rbm, train
+from jaxnn import gmm, kde, mdn, mlp, neuron, perceptron, rbm, train
 from jaxnn.gmm.weights import Dirichlet, StickBreaking
 from jaxnn.kde.bounded import Bounded, Shape
 from jaxnn.kde.kernels import KERNELS, Kernel, product, student_t
@@ -81,6 +81,7 @@ KINDS: dict[str, Kind] = {
     ),
     "gmm.Ellipsoid": Kind(gmm.Ellipsoid, {"volume": POSITIVE, "scale_tril": CHOLESKY}),
     "gmm.Factors": Kind(gmm.Factors, {"noise": POSITIVE}),
+    "gmm.Unconstrained": Kind(gmm.Unconstrained),
     "gmm.BayesGMM": Kind(gmm.BayesGMM, {"mean_precision": POSITIVE, "dof": POSITIVE}),
     "gmm.Dirichlet": Kind(Dirichlet, {"concentration": POSITIVE}),
     "gmm.StickBreaking": Kind(StickBreaking, {"taken": POSITIVE, "left": POSITIVE}),
@@ -90,6 +91,7 @@ KINDS: dict[str, Kind] = {
         kde.Classes,
         {"log_weights": SIMPLEX, "log_prior": SIMPLEX, "bandwidth": BANDWIDTHS},
     ),
+    "mdn.MDN": Kind(mdn.MDN),
     "mlp.Dense": Kind(mlp.Dense),
     "mlp.Maxout": Kind(mlp.Maxout),
     "neuron.Neuron": Kind(neuron.Neuron),

@@ -153,6 +153,8 @@ def _check_model(where: str, name: str, model: Any) -> None:
             inside = f"{place}.{field}"
             if type(value) in KIND_OF:
                 visit(inside, value)
+            elif isinstance(value, tuple | dict):
+                check(where, inside, value)
             elif hasattr(value, "shape"):
                 _hold(where, inside, value, rules.get(field, FINITE), lead)
 

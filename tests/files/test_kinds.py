@@ -12,6 +12,7 @@ NAMES = {
     *("gmm.Ellipsoid", "gmm.Factors", "gmm.BayesGMM", "gmm.Dirichlet", "gmm.StickBreaking"),
     *("kde.KDE", "kde.Bounded", "kde.Classes", "mlp.Dense", "mlp.Maxout", "neuron.Neuron"),
     *("perceptron.Perceptron", "rbm.Bernoulli", "rbm.Gaussian", "train.Standardiser"),
+    *("mdn.MDN", "gmm.Unconstrained"),
 }
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnn import gmm, kde, mlp, perceptron, rbm, train
+from jaxnn import gmm, kde, mdn, mlp, perceptron, rbm, train
 from jaxnn.files import structure
 from jaxnn.files.kinds import KINDS
 
@@ -42,6 +42,7 @@ MODELS = {
     "mlp": lambda: mlp.init(KEY, (2, 3, 1)),
     "mlp no bias": lambda: mlp.init(KEY, (2, 3, 1), bias=False, dtype=jnp.float64),
     "maxout": lambda: mlp.init(KEY, (2, 3, 1), activation="identity", pieces=2),
+    "mdn": lambda: mdn.init(KEY, mixture("full"), 2, (3,)),
     "perceptron": lambda: perceptron.Perceptron(jnp.ones((1, 2)), None),
     "dbn": lambda: tuple(
         kind(jnp.ones((2, 2)), jnp.zeros(2), jnp.zeros(2)) for kind in rbm.VISIBLE.values()
@@ -107,6 +108,10 @@ WRONG = {
     "matrix": (
         LINE._replace(bandwidth=jnp.array([[1.0, 2.0], [2.0, 1.0]])), "a positive definite matrix"),
     "layer": ((mlp.Dense(jnp.ones((2, 3)), jnp.ones(3)),), "model[0].bias must have shape (2,)"),
+    "layer inside": (
+        MODELS["mdn"]()._replace(layers=(mlp.Dense(jnp.ones((2, 3)), jnp.ones(3)),)),
+        "model.layers[0].bias must have shape (2,)",
+    ),
     "in a dict": ({"a": jnp.array([np.inf])}, "model['a'] must be finite"),
 }  # fmt: skip
 
