@@ -1,24 +1,41 @@
 """Training: `fit` for any `ValueAndGrad`, optimizers by name, batches, early stopping."""
 
+from jaxnn.train.augment import AUGMENTATIONS, augmentation
+from jaxnn.train.averages import AVERAGES, Average, averaging
 from jaxnn.train.data import Batch, Standardiser, as_float, epoch_batches, split
-from jaxnn.train.optimizers import OPTIMIZERS, optimizer
+from jaxnn.train.decay import add_l2
+from jaxnn.train.norms import max_norm
+from jaxnn.train.opt_state import OptimizerState, check_state
+from jaxnn.train.optimizers import FLAVOURS, OPTIMIZERS, optimizer
+from jaxnn.train.schedules import SCHEDULES, schedule
 from jaxnn.train.state import History, Trained, TrainState
 from jaxnn.train.stopping import Stopping
-from jaxnn.train.trainer import add_l2, fit, segment
+from jaxnn.train.trainer import fit, segment
 
 __all__ = [
+    "AUGMENTATIONS",
+    "AVERAGES",
+    "FLAVOURS",
     "OPTIMIZERS",
+    "SCHEDULES",
+    "Average",
     "Batch",
     "History",
+    "OptimizerState",
     "Standardiser",
     "Stopping",
     "TrainState",
     "Trained",
     "add_l2",
     "as_float",
+    "augmentation",
+    "averaging",
+    "check_state",
     "epoch_batches",
     "fit",
+    "max_norm",
     "optimizer",
+    "schedule",
     "segment",
     "split",
 ]

@@ -24,21 +24,6 @@ from jaxnn.train.state import History, Plan, Trained, TrainState
 from jaxnn.types import Key, Scalar, ValueAndGrad
 
 
-def add_l2(params: PyTree, gradient: PyTree, l2: Scalar) -> PyTree:
-    """Returns the gradient of loss + l2·‖W‖², the lecture's penalty, given that of the loss.
-
-    Every array counts as a weight but those under a name that ends with `bias`.
-    """
-
-    def decayed(path: tuple[Any, ...], g: Array, p: Array) -> Array:
-        names = [str(getattr(step, "name", getattr(step, "key", ""))) for step in path]
-        if any(name.endswith("bias") for name in names):
-            return g
-        return g + (2 * l2 * p).astype(g.dtype)
-
-    return jax.tree_util.tree_map_with_path(decayed, gradient, params)
-
-
 def _finite(tree: PyTree) -> Bool[Array, ""]:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
 
@@ -49,7 +34,7 @@ def _select(keep: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:
 
 def _start(key: Key, params: PyTree, optimizer: str, plan: Plan) -> TrainState:
     off = jnp.zeros((), bool)
-    transformation = make_optimizer(optimizer, plan.learning_rate, **plan.options)
+    transformation = make_optimizer(optimizer, plan.learning_rate, l2=plan.l2, **plan.options)
     return TrainState(
         params=params,
         opt_state=transformation.init(params),
@@ -78,7 +63,7 @@ def _segment(
 
     Unlike `fit` it checks nothing: `batch` has no weight of its own, `validation` has.
     """
-    transformation = make_optimizer(optimizer, plan.learning_rate, **plan.options)
+    transformation = make_optimizer(optimizer, plan.learning_rate, l2=plan.l2, **plan.options)
     n = weight.shape[0]
     dtype = plan.learning_rate.dtype
 
@@ -91,10 +76,17 @@ def _segment(
         carry: tuple[PyTree, optax.OptState], part: Batch, mass: Float[Array, " s"], key: Key
     ) -> tuple[tuple[PyTree, optax.OptState], tuple[Array, Array]]:
         params, opt_state = carry
-        value, gradient = value_and_grad(params, part._replace(weight=mass), key)
+        part = part._replace(weight=mass)
+        value, gradient = value_and_grad(params, part, key)
         gradient = jax.tree.map(lambda g, p: g.astype(p.dtype), gradient, params)
-        gradient = add_l2(params, gradient, plan.l2)
-        updates, opt_state = transformation.update(gradient, opt_state, params)
+        updates, opt_state = transformation.update(
+            gradient,
+            opt_state,
+            params,
+            value=value,
+            grad=gradient,
+            value_fn=lambda p: value_and_grad(p, part, key)[0],
+        )
         total = jnp.sum(mass)
         # Rows that all weigh nothing make no step; their mean is 0/0.
         new = _select(total > 0, (optax.apply_updates(params, updates), opt_state), carry)

@@ -10,7 +10,7 @@ import pytest
 
 from jaxnn import mlp, train
 from jaxnn.train import Batch
-from jaxnn.train.trainer import add_l2
+from jaxnn.train.decay import add_l2
 
 KEYS = jax.random.split(jax.random.key(7), 4)
 KEY = KEYS[0]
