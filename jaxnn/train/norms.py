@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from jaxnn import checks
+from jaxnn.train import rules
 from jaxnn.train.decay import is_bias
 from jaxnn.types import Scalar
 
@@ -38,7 +39,7 @@ def max_norm(params: PyTree, limit: Scalar, *, axis: int = -1) -> PyTree:
     [[0.6..., 0.8...], [0.3..., 0.4...]]
     """
     where = "train.max_norm"
-    checks.positive(where, "limit", limit)
+    rules.number(where, "limit", limit, checks.positive)
 
     def project(path: tuple[Any, ...], leaf: Any) -> Array:
         w = checks.floating(where, f"params{jax.tree_util.keystr(path)}", leaf)
