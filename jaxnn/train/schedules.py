@@ -10,12 +10,14 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from jaxnn import checks
 from jaxnn.train import rules
 from jaxnn.types import Scalar
 
+Count = Int[ArrayLike, ""] | int
 MOST_LOOKED_AT = 2**20  # rates of a user's own function that are looked at before the training
 
 
@@ -23,7 +25,7 @@ MOST_LOOKED_AT = 2**20  # rates of a user's own function that are looked at befo
 class Schedule(Protocol):
     """A learning rate as a function of the number of updates done."""
 
-    def __call__(self, count: Int[Array, ""], /) -> Float[Array, ""]:
+    def __call__(self, count: Count, /) -> Float[Array, ""]:
         """Returns the rate of the next update."""
         ...
 
@@ -48,7 +50,7 @@ class Constant(NamedTuple):
 
     learning_rate: Scalar
 
-    def __call__(self, count: Int[Array, ""]) -> Float[Array, ""]:
+    def __call__(self, count: Count) -> Float[Array, ""]:
         """Returns the rate of the next update."""
         return jnp.asarray(self.learning_rate, _number(count, self).dtype)
 
@@ -60,7 +62,7 @@ class Cosine(NamedTuple):
     steps: Scalar | None = None
     end: Scalar = 0.0
 
-    def __call__(self, count: Int[Array, ""]) -> Float[Array, ""]:
+    def __call__(self, count: Count) -> Float[Array, ""]:
         """Returns the rate of the next update."""
         return _half_wave(self.learning_rate, self.end, _number(count, self) / self.steps)
 
@@ -72,7 +74,7 @@ class Warmup(NamedTuple):
     warmup: Scalar
     start: Scalar = 0.0
 
-    def __call__(self, count: Int[Array, ""]) -> Float[Array, ""]:
+    def __call__(self, count: Count) -> Float[Array, ""]:
         """Returns the rate of the next update."""
         c = _number(count, self)
         rising = _ramp(self.start, self.learning_rate, c / jnp.maximum(self.warmup, 1))
@@ -88,7 +90,7 @@ class WarmupCosine(NamedTuple):
     start: Scalar = 0.0
     end: Scalar = 0.0
 
-    def __call__(self, count: Int[Array, ""]) -> Float[Array, ""]:
+    def __call__(self, count: Count) -> Float[Array, ""]:
         """Returns the rate of the next update."""
         c = _number(count, self)
         rising = _ramp(self.start, self.learning_rate, c / jnp.maximum(self.warmup, 1))
@@ -106,7 +108,7 @@ class Exponential(NamedTuple):
     every: Scalar = 1.0
     end: Scalar = 0.0
 
-    def __call__(self, count: Int[Array, ""]) -> Float[Array, ""]:
+    def __call__(self, count: Count) -> Float[Array, ""]:
         """Returns the rate of the next update."""
         power = _number(count, self) / self.every
         return jnp.maximum(self.learning_rate * self.decay**power, self.end)
@@ -124,7 +126,7 @@ class OneCycle(NamedTuple):
     divide: Scalar = 25.0
     final: Scalar = 1e4
 
-    def __call__(self, count: Int[Array, ""]) -> Float[Array, ""]:
+    def __call__(self, count: Count) -> Float[Array, ""]:
         """Returns the rate of the next update."""
         c = _number(count, self)
         top = self.rise * self.steps
