@@ -146,7 +146,7 @@ def test_bad_numbers_get_one_clear_message(case):
 
 FOR_TRAINING = {
     "G12": (schedule("cosine", 0.1, steps=20), ValueError,
-            "schedule cosine must not end before the training, which takes 30 updates, got st.* 20"),
+            "schedule cosine must not end before the training, which takes 30 .* steps 20"),
     "G12 warmup": (schedule("warmup_cosine", 0.1, warmup=30), ValueError, "warmup must be below"),
     "G13": (lambda count: 0.1 - 0.01 * count, ValueError, "rates of learning_rate.*-0.0.* at 11"),
     "G13 NaN": (lambda count: jnp.log(count - 1.5), ValueError, "rates of learning_.*nan at 0"),
