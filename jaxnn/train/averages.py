@@ -20,16 +20,16 @@ class Average(NamedTuple):
     """The average so far, fit for use at any time, and the number of updates seen."""
 
     params: PyTree
-    count: Int[Array, ""]
+    updates: Int[Array, ""]
 
 
 def _start(params: PyTree) -> Average:
-    return Average(params=params, count=jnp.zeros((), jnp.int32))
+    return Average(params=params, updates=jnp.zeros((), jnp.int32))
 
 
 def _mix(average: Average, params: PyTree, weight: Float[Array, ""]) -> Average:
     mix = lambda a, p: a + weight.astype(a.dtype) * (p - a)
-    return Average(params=jax.tree.map(mix, average.params, params), count=average.count + 1)
+    return Average(params=jax.tree.map(mix, average.params, params), updates=average.updates + 1)
 
 
 class EMA(NamedTuple):
@@ -48,7 +48,7 @@ class EMA(NamedTuple):
 
     def update(self, average: Average, params: PyTree) -> Average:
         """Returns the average with the parameters that an update has led to."""
-        age = jnp.maximum(average.count + 1 - self.start, 1)  # 1: it begins anew
+        age = jnp.maximum(average.updates + 1 - self.start, 1)  # 1: it begins anew
         forgotten = jnp.log(self.decay)  # of both, the difference from 1 in full precision
         return _mix(average, params, jnp.expm1(forgotten) / jnp.expm1(age * forgotten))
 
@@ -68,7 +68,7 @@ class SWA(NamedTuple):
 
     def update(self, average: Average, params: PyTree) -> Average:
         """Returns the average with the parameters that an update has led to."""
-        age = jnp.maximum(average.count + 1 - self.start, 1) - 1
+        age = jnp.maximum(average.updates + 1 - self.start, 1) - 1
         taken = jnp.floor(age / self.every)
         return _mix(average, params, jnp.where(age % self.every == 0, 1 / (taken + 1), 0))
 

@@ -40,4 +40,5 @@ def add_l2(params: PyTree, gradient: PyTree, l2: Scalar) -> PyTree:
 def penalty(params: PyTree, l2: Scalar) -> Float[Array, ""]:
     """Returns l2·‖W‖², whose gradient `add_l2` adds."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    return l2 * sum(jnp.sum(p * p) for path, p in leaves if not is_bias(path))
+    squares = [jnp.sum(p * p) for path, p in leaves if not is_bias(path)]
+    return jnp.asarray(l2 * sum(squares))

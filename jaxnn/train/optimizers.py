@@ -57,8 +57,8 @@ def _lbfgs(learning_rate: Scalar) -> optax.GradientTransformationExtraArgs:
         cast = lambda a: a.astype(kind) if jnp.issubdtype(a.dtype, jnp.floating) else a
         return jax.tree.map(cast, whole.init(params))
 
-    def update(gradient: PyTree, state: optax.OptState, params: PyTree, **loss: Any) -> Any:
-        steps, state = whole.update(gradient, state, params, **loss)
+    def update(updates: PyTree, state: Any, params: PyTree = None, **loss: Any) -> Any:
+        steps, state = whole.update(updates, state, params, **loss)
         return jax.tree.map(lambda u: learning_rate * u, steps), state
 
     return optax.GradientTransformationExtraArgs(init, update)
@@ -169,15 +169,13 @@ def optimizer(
         made = entry.factory(rate, **{k: _number(k, v, kind) for k, v in numbers.items()})
         return optax.with_extra_args_support(made)
 
-    def init(params: PyTree) -> OptimizerState:
+    def init(params: PyTree) -> Any:
         kind = jnp.result_type(*jax.tree.leaves(params))
         state = inner(jnp.zeros((), kind), kind).init(params)
         return OptimizerState(count=jnp.zeros((), jnp.int32), inner=state, optimizer=name)
 
-    def update(
-        gradient: PyTree, state: OptimizerState, params: PyTree = None, **loss: Any
-    ) -> tuple[PyTree, OptimizerState]:
-        kind = jnp.result_type(*jax.tree.leaves(gradient))
+    def update(updates: PyTree, state: Any, params: PyTree = None, **loss: Any) -> Any:
+        gradient, kind = updates, jnp.result_type(*jax.tree.leaves(updates))
         now = learning_rate(state.count) if callable(learning_rate) else learning_rate
         given = {"rate": now, "l2": l2, "decay": decay, "norm": clip_norm, "value": clip_value}
         given = {k: _number(k, v, kind) for k, v in given.items() if v is not None}
@@ -211,8 +209,9 @@ def _entry(optimizer: Any, flavour: str) -> tuple[str, Entry]:
             "returns a transformation, such as optax.adabelief, got the transformation itself"
         )
     if callable(optimizer):
+        own: Any = optimizer
         function = getattr(optimizer, "func", optimizer)  # of a partial
-        return getattr(function, "__name__", type(function).__name__), Entry(optimizer, {})
+        return getattr(function, "__name__", type(function).__name__), Entry(own, {})
     table = FLAVOURS[flavour]
     if isinstance(optimizer, str) and optimizer in OPTIMIZERS and optimizer not in table:
         raise ValueError(

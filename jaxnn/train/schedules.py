@@ -35,12 +35,12 @@ def _number(count: Any, numbers: tuple[Any, ...]) -> Array:
     return jnp.asarray(count, jnp.promote_types(jnp.result_type(1.0, *numbers), jnp.float32))
 
 
-def _ramp(start: Scalar, end: Scalar, progress: Array) -> Array:
+def _ramp(start: Any, end: Any, progress: Any) -> Any:
     """Returns a rate on the line from start, at progress 0, to end, at 1 and beyond."""
     return start + (end - start) * jnp.clip(progress, 0, 1)
 
 
-def _half_wave(start: Scalar, end: Scalar, progress: Array) -> Array:
+def _half_wave(start: Any, end: Any, progress: Any) -> Any:
     """Returns a rate on the half wave from start, at progress 0, to end, at 1 and beyond."""
     return _ramp(end, start, (1 + jnp.cos(jnp.pi * jnp.clip(progress, 0, 1))) / 2)
 
@@ -59,7 +59,7 @@ class Cosine(NamedTuple):
     """Half a cosine down to `end` after `steps` updates (Loshchilov and Hutter, 2017, eq. 5)."""
 
     learning_rate: Scalar
-    steps: Scalar | None = None
+    steps: Any = None  # a Scalar; None to be resolved
     end: Scalar = 0.0
 
     def __call__(self, count: Count) -> Float[Array, ""]:
@@ -86,7 +86,7 @@ class WarmupCosine(NamedTuple):
 
     learning_rate: Scalar
     warmup: Scalar
-    steps: Scalar | None = None
+    steps: Any = None  # a Scalar; None to be resolved
     start: Scalar = 0.0
     end: Scalar = 0.0
 
@@ -121,7 +121,7 @@ class OneCycle(NamedTuple):
     """
 
     learning_rate: Scalar
-    steps: Scalar | None = None
+    steps: Any = None  # a Scalar; None to be resolved
     rise: Scalar = 0.3
     divide: Scalar = 25.0
     final: Scalar = 1e4

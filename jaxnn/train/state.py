@@ -1,6 +1,6 @@
 """What a training run carries, and what it leaves behind."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
@@ -16,7 +16,7 @@ class Plan(NamedTuple):
     l2: Float[Array, ""]
     patience: Int[Array, ""]
     min_gain: Float[Array, ""]
-    options: dict[str, Array]
+    options: dict[str, Any]
 
 
 class TrainState(NamedTuple):

@@ -13,7 +13,7 @@ every array, biases too.  Numbers keep the names that they have here; the flags 
 `centered` and `maximize` are not offered.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,14 +26,14 @@ from jaxnn.types import Scalar
 class AdagradState(NamedTuple):
     """Number of updates, and sum of squared gradients."""
 
-    count: Int[Array, ""]
+    done: Int[Array, ""]
     total: PyTree
 
 
 class NadamState(NamedTuple):
     """Number of updates, both moments, and the product of all momenta so far."""
 
-    count: Int[Array, ""]
+    done: Int[Array, ""]
     first: PyTree
     second: PyTree
     product: Float[Array, ""]
@@ -42,7 +42,7 @@ class NadamState(NamedTuple):
 class AmsgradState(NamedTuple):
     """Number of updates, both moments, and the greatest second moment so far."""
 
-    count: Int[Array, ""]
+    done: Int[Array, ""]
     first: PyTree
     second: PyTree
     greatest: PyTree
@@ -69,13 +69,13 @@ def adagrad(
 
     def init(params: PyTree) -> AdagradState:
         total = jax.tree.map(lambda p: jnp.full_like(p, initial_accumulator_value), params)
-        return AdagradState(count=jnp.zeros((), jnp.int32), total=total)
+        return AdagradState(done=jnp.zeros((), jnp.int32), total=total)
 
-    def update(gradient: PyTree, state: AdagradState, params: PyTree = None) -> tuple:
-        rate = learning_rate / (1 + state.count * lr_decay)
-        total = jax.tree.map(lambda s, g: s + g * g, state.total, gradient)
-        step = jax.tree.map(lambda g, s: -rate * g / (jnp.sqrt(s) + eps), gradient, total)
-        return step, AdagradState(count=state.count + 1, total=total)
+    def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
+        rate = learning_rate / (1 + state.done * lr_decay)
+        total = jax.tree.map(lambda s, g: s + g * g, state.total, updates)
+        step = jax.tree.map(lambda g, s: -rate * g / (jnp.sqrt(s) + eps), updates, total)
+        return step, AdagradState(done=state.done + 1, total=total)
 
     return optax.GradientTransformation(init, update)
 
@@ -89,32 +89,32 @@ def nadam(
 ) -> optax.GradientTransformation:
     """Returns torch.optim.NAdam (Dozat, 2016, with the momentum's schedule of its appendix)."""
 
-    def momentum(t: Array) -> Array:
+    def momentum(t: Array) -> Any:
         return b1 * (1 - 0.5 * 0.96 ** (t * momentum_decay))
 
     def init(params: PyTree) -> NadamState:
         kind = jnp.result_type(*jax.tree.leaves(params))
         return NadamState(
-            count=jnp.zeros((), jnp.int32),
+            done=jnp.zeros((), jnp.int32),
             first=_zeros(params),
             second=_zeros(params),
             product=jnp.ones((), kind),
         )
 
-    def update(gradient: PyTree, state: NadamState, params: PyTree = None) -> tuple:
-        t = state.count + 1
-        first, second = _moments(gradient, state.first, state.second, b1, b2)
+    def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
+        t = state.done + 1
+        first, second = _moments(updates, state.first, state.second, b1, b2)
         now, ahead = (momentum(t.astype(state.product.dtype) + i) for i in (0, 1))
         product = state.product * now
         of_gradient = learning_rate * (1 - now) / (1 - product)
         of_first = learning_rate * ahead / (1 - product * ahead)
         correction = 1 - b2**t
 
-        def step(g: Array, m: Array, v: Array) -> Array:
+        def step(g: Array, m: Array, v: Array) -> Any:
             return -(of_gradient * g + of_first * m) / (jnp.sqrt(v / correction) + eps)
 
-        steps = jax.tree.map(step, gradient, first, second)
-        return steps, NadamState(count=t, first=first, second=second, product=product)
+        steps = jax.tree.map(step, updates, first, second)
+        return steps, NadamState(done=t, first=first, second=second, product=product)
 
     return optax.GradientTransformation(init, update)
 
@@ -126,14 +126,16 @@ def amsgrad(
 
     def init(params: PyTree) -> AmsgradState:
         zeros = _zeros(params)
-        return AmsgradState(jnp.zeros((), jnp.int32), first=zeros, second=zeros, greatest=zeros)
+        return AmsgradState(
+            done=jnp.zeros((), jnp.int32), first=zeros, second=zeros, greatest=zeros
+        )
 
-    def update(gradient: PyTree, state: AmsgradState, params: PyTree = None) -> tuple:
-        t = state.count + 1
-        first, second = _moments(gradient, state.first, state.second, b1, b2)
+    def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
+        t = state.done + 1
+        first, second = _moments(updates, state.first, state.second, b1, b2)
         greatest = jax.tree.map(jnp.maximum, state.greatest, second)
         rate, root = learning_rate / (1 - b1**t), jnp.sqrt(1 - b2**t)
         step = jax.tree.map(lambda m, v: -rate * m / (jnp.sqrt(v) / root + eps), first, greatest)
-        return step, AmsgradState(count=t, first=first, second=second, greatest=greatest)
+        return step, AmsgradState(done=t, first=first, second=second, greatest=greatest)
 
     return optax.GradientTransformation(init, update)

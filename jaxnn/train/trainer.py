@@ -182,7 +182,7 @@ def fit(
     min_gain: Scalar = 0.0,
     segment_epochs: int | None = None,
     progress: Callable[[int, History], None] | None = None,
-    **options: Scalar,
+    **options: Any,
 ) -> Trained:
     """Trains `params` on `batch` and returns the best parameters and the history.
 
