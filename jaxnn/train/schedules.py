@@ -95,9 +95,8 @@ class WarmupCosine(NamedTuple):
         c = _number(count, self)
         rising = _ramp(self.start, self.learning_rate, c / jnp.maximum(self.warmup, 1))
         progress = (c - self.warmup) / jnp.maximum(self.steps - self.warmup, 1)
-        return jnp.where(
-            c < self.warmup, rising, _half_wave(self.learning_rate, self.end, progress)
-        )
+        falling = _half_wave(self.learning_rate, self.end, progress)
+        return jnp.where(c < self.warmup, rising, falling)
 
 
 class Exponential(NamedTuple):
