@@ -398,6 +398,11 @@ NO_ROW = {
     "files.read": "reads a file",
     "sweep.grid": "makes the members, on the host",
     "sweep.random": "makes the members, on the host",
+    "sweep.sobol": "makes the members, on the host",
+    "sweep.latin_hypercube": "makes the members, on the host",
+    "sweep.sample": "makes the members, on the host",
+    "sweep.to_json": "writes text",
+    "sweep.from_json": "reads text",
     "sweep.member_keys": "returns keys",
 }
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
 from jaxnn import checks
-from jaxnn.sweep.spaces import HParams, numbers
+from jaxnn.sweep.axes import HParams, Static, numbers
 from jaxnn.types import Key
 
 FitOne = Callable[..., PyTree]
@@ -46,7 +46,10 @@ def members(where: str, hparams: HParams) -> int:
     """Returns how many members there are; raises ValueError unless all axes agree."""
     if not hparams:
         raise ValueError(f"{where}: hparams must have at least one axis")
-    sizes = {name: numbers(where, name, values).shape for name, values in hparams.items()}
+    sizes = {
+        name: values.shape if isinstance(values, Static) else numbers(where, name, values).shape
+        for name, values in hparams.items()
+    }
     first = next(iter(sizes))
     for name, size in sizes.items():
         if len(size) == 0 or size[0] == 0:

@@ -7,9 +7,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from refusals import refused
+from scipy import stats
 
 from jaxnn import sweep
-from jaxnn.sweep import Choice, Integers, LogUniform, Uniform, grid, random
+from jaxnn.sweep import (
+    Choice,
+    Design,
+    Grid,
+    Integers,
+    LogUniform,
+    Normal,
+    Product,
+    Uniform,
+    When,
+    Zip,
+    grid,
+    random,
+    sample,
+)
 
 KEY = jax.random.key(0)
 N = 200_000
@@ -147,11 +162,11 @@ def draw(**space):
 BAD = {
     "no axes": (grid, {}, ValueError, "sweep.grid: at least one axis must be given"),
     "I1 empty axis": (grid, {"a": [1], "rate": []}, ValueError, "rate must hold at least one"),
-    "I7 strings": (
+    "I13 lists": (
         grid,
-        {"optimizer": ["adam", "sgd"]},
+        {"sizes": [[8], "no"]},
         TypeError,
-        r"optimizer must hold numbers, got \['adam', 'sgd'\]; names and shapes are static: run one",
+        r"sizes must hold numbers, got \(\[8\], 'no'\); names and shapes are static.*as tuples",
     ),
     "I7 string": (grid, {"optimizer": "adam"}, TypeError, "optimizer must hold numbers, got 'ad"),
     "None": (grid, {"rate": None}, TypeError, "rate must hold numbers, got None"),
@@ -159,7 +174,7 @@ BAD = {
     "two axes": (grid, {"rate": jnp.ones((2, 2))}, ValueError, r"rate must.*got \(2, 2\)"),
     "ragged": (grid, {"size": [[1], [1, 2]]}, TypeError, "size must hold numbers"),
     "no space": (draw, {}, ValueError, "sweep.random: space must have at least one axis"),
-    "list": (draw, {"rate": [1, 2]}, TypeError, r"rate must be a distribution.*got \[1, 2\]"),
+    "list": (draw, {"rate": [1, 2]}, TypeError, r"rate must be a distribution.*got \(1, 2\)"),
     "turned": (draw, {"x": Uniform(2.0, 1.0)}, ValueError, "Uniform: low must be below.*2.0 and 1"),
     "equal": (draw, {"x": Uniform(1.0, 1.0)}, ValueError, "low must be below high"),
     "infinite": (draw, {"x": Uniform(0.0, np.inf)}, ValueError, "both finite, got 0.0 and inf"),
@@ -170,7 +185,14 @@ BAD = {
     "no integers": (draw, {"x": Integers(3, 3)}, ValueError, "Integers: low must be below high"),
     "large": (draw, {"x": Integers(0, 2**40)}, ValueError, "high must be between"),
     "no choice": (draw, {"x": Choice([])}, ValueError, "values must hold at least one value"),
-    "I7 choice": (draw, {"x": Choice(["adam"])}, TypeError, r"values must hold numbers.*adam"),
+    "two keys": (
+        random,
+        {"key": jax.random.split(KEY), "n": 3, "space": SPACE},
+        TypeError,
+        "single key",
+    ),
+    "std": (draw, {"x": Normal(0.0, 0.0)}, ValueError, "Normal: std must be positive"),
+    "mean": (draw, {"x": Normal(np.inf, 1.0)}, ValueError, "Normal: mean must be finite, got inf"),
     "H1 int key": (random, {"key": 0, "n": 3, "space": SPACE}, TypeError, "key must.*got int"),
     "n 0": (random, {"key": KEY, "n": 0, "space": SPACE}, ValueError, "n must be at least 1"),
     "n 1.5": (random, {"key": KEY, "n": 1.5, "space": SPACE}, TypeError, "n must be a whole"),
@@ -187,5 +209,190 @@ def test_bad_input_gets_one_clear_message(case):
 
 def test_every_distribution_is_one():
     """Invariant: the protocol holds for all that the package offers."""
-    for axis in SPACE.values():
+    for axis in (*SPACE.values(), Normal(0.0, 1.0)):
         assert isinstance(axis, sweep.Distribution)
+
+
+# --- spaces as data ---------------------------------------------------------------------------
+
+EVEN = Design(8, {"rate": LogUniform(1e-4, 1e-1)}, "sobol")
+WHOLE = Product(
+    (
+        Grid({"rule": ["sgd", "momentum"], "depth": Choice([1, 2], static=True)}),
+        When("rule", "momentum", Grid({"beta": np.array([0.5, 0.9], np.float32)})),
+        EVEN,
+        Zip((Grid({"seed": range(2)}), Grid({"sizes": [(8,), (4, 4)]}))),
+    )
+)
+
+
+def rows(members):
+    return list(zip(*(values.tolist() for values in members.values()), strict=True))
+
+
+def test_a_product_has_every_combination_and_parts_where_they_belong():
+    """Oracle: nested loops in Python; a zip goes in step, and the last part varies fastest."""
+    got = sample(KEY, WHOLE)
+    rates = sample(KEY, EVEN)["rate"].tolist()
+    betas = {"sgd": [None], "momentum": [0.5, np.float32(0.9)]}
+    expected = [
+        (rule, depth, beta, rate, seed, sizes)
+        for rule in ("sgd", "momentum")
+        for depth in (1, 2)
+        for beta in betas[rule]
+        for rate in rates
+        for seed, sizes in ((0, (8,)), (1, (4, 4)))
+    ]
+    beta = np.array(got["beta"])
+    assert beta.dtype == np.float32
+    assert rows(got | {"beta": np.where(np.isnan(beta), None, beta)}) == expected
+    assert [type(got[name]) for name in ("rule", "depth", "sizes")] == [sweep.Static] * 3
+
+
+def test_a_sample_is_a_pytree_whose_only_leaves_are_arrays():
+    """Invariant: members are taken out by indexing leaves, names included."""
+    one = jax.tree.map(lambda a: a[-1], sample(KEY, WHOLE))
+    assert {leaf.shape for leaf in jax.tree.leaves(one)} == {()}
+    assert (one["rule"].tolist(), one["sizes"].tolist()) == ("momentum", (4, 4))
+
+
+def test_a_condition_in_a_design_blanks_points_and_in_a_grid_spares_them():
+    """Oracle: NumPy's masks, and counting; nested conditions, and what stands otherwise."""
+    axes = {
+        "rule": Choice(["sgd", "momentum", "nesterov"]),
+        "beta": When("rule", ("momentum", "nesterov"), Uniform(0.5, 1.0)),
+        "turns": When("beta", (), Integers(1, 9), otherwise=0),
+        "how": When("rule", "nesterov", Choice(["a", "b"])),
+    }
+    got = sample(KEY, Design(200, axes))
+    plain = np.array(got["rule"].tolist()) == "sgd"
+    np.testing.assert_array_equal(np.isnan(got["beta"]), plain)
+    assert float(np.nanmin(got["beta"])) >= 0.5
+    assert set(got["turns"].tolist()) == {0}
+    nested = [v is not None for v in got["how"].tolist()]
+    np.testing.assert_array_equal(nested, np.array(got["rule"].tolist()) == "nesterov")
+    table = sample(None, Grid({"n": [1, 2, 3], "w": When("n", (2, 3), [5, 6], otherwise=-1)}))
+    assert rows(table) == [(1, -1), (2, 5), (2, 6), (3, 5), (3, 6)]
+
+
+def test_parts_may_share_an_axis_for_different_members():
+    """Closed form: each rule has rates of its own."""
+    rates = lambda rule, values: When(rule, True, Grid({"rate": values}))
+    got = sample(None, Product((Grid({"a": [True, False]}), rates("a", [1.0, 2.0]),
+                                When("a", False, Grid({"rate": [7.0], "s": ["x"]})))))  # fmt: skip
+    assert rows(got) == [(True, 1.0, None), (True, 2.0, None), (False, 7.0, "x")]
+
+
+@pytest.mark.parametrize("kind", ["sobol", "latin_hypercube"])
+def test_even_designs_have_one_point_in_each_slice(kind):
+    """Invariant: by definition, one point in each of n equal slices of each axis, a power of 2 for
+    Sobol; quantiles map the slices: every choice and whole number comes equally often.
+    """
+    axes = {
+        "u": Uniform(2.0, 4.0),
+        "l": LogUniform(1e-2, 1e2),
+        "i": Integers(-3, 5),
+        "c": Choice(["a", "b"]),
+        "z": Normal(1.0, 2.0),
+    }
+    got = sample(KEY, Design(64, axes, kind))
+    slices = {
+        "u": np.floor((np.asarray(got["u"]) - 2) / 2 * 64),
+        "l": np.floor((np.log10(got["l"]) + 2) / 4 * 64),
+        "z": np.floor(stats.norm(1, 2).cdf(got["z"]) * 64),
+    }
+    for name, found in slices.items():
+        np.testing.assert_array_equal(np.sort(found), np.arange(64), name)
+    assert np.unique(got["i"], return_counts=True)[1].tolist() == [8] * 8
+    assert sorted(got["c"].tolist()) == ["a"] * 32 + ["b"] * 32
+    alone = sample(KEY, Design(64, {"l": axes["l"]}, kind))["l"]
+    if kind == "latin_hypercube":
+        np.testing.assert_allclose(alone, got["l"])
+        other = sample(jax.random.key(1), Design(64, axes, kind))
+        assert not bool(jnp.any(other["u"] == got["u"]))
+
+
+def test_normal_axes_have_their_moments():
+    """Closed form; a band of 5 standard errors."""
+    z = random(KEY, N, {"z": Normal(1.0, 2.0)})["z"]
+    assert within(z, 1, 2)
+    assert within((z - 1) ** 2, 4, 4 * np.sqrt(2))
+
+
+def test_a_space_prints_hashes_and_compares():
+    """Invariant: its text makes it again; lists, tuples and ranges of the same values are equal."""
+    names = {name: getattr(sweep, name) for name in sweep.__all__}
+    assert eval(repr(WHOLE), names) == WHOLE
+    assert hash(Grid({"a": [1, 2]})) == hash(Grid({"a": (1, 2)})) == hash(Grid({"a": range(1, 3)}))
+    assert Grid({"a": [1, 2]}) != Grid({"a": [1, 3]})
+
+
+def test_static_values_that_are_equal_and_hash_alike_stay_apart():
+    """I14: 1, 1.0 and True are one key of a dict."""
+    column = grid(x=["a", 1, True, 1.0, "a"])["x"]
+    assert [repr(v) for v in column.tolist()] == ["'a'", "1", "True", "1.0", "'a'"]
+
+
+def test_wide_numbers_are_refused_where_they_would_wrap():
+    """B2: with x64 off JAX takes 2**40 for 0."""
+    with jax.enable_x64(False):
+        for wide in ([2**40], np.array([2**40])):
+            with pytest.raises(ValueError, match="seed must fit into 32 bits, or jax_enable_x64"):
+                grid(seed=wide)
+        assert grid(seed=np.array([2**30]))["seed"].dtype == jnp.int32
+
+
+RULES = Grid({"rule": ["sgd", "momentum"]})
+BAD_SPACE = {
+    "no space": ({"a": [1]}, TypeError, "space must be one of Grid, Design, Product, Zip, got"),
+    "empty": (Grid({}), ValueError, r"space must have at least one axis, got Grid\(\{\}\)"),
+    "empty product": (Product(()), ValueError, "at least one axis"),
+    "kind": (Design(2, SPACE, "sobel"), ValueError, "unknown kind 'sobel'.*mean 'sobol'"),
+    "twice": (Product((RULES, RULES)), ValueError, "rule must stand in one part only"),
+    "overlap": (
+        Product((RULES, Grid({"b": [1]}), When("rule", "sgd", Grid({"b": [2]})))),
+        ValueError,
+        "b must stand in one part only",
+    ),
+    "unequal": (
+        Zip((RULES, Grid({"b": [1, 2, 3]}))),
+        ValueError,
+        r"Zip must have equally many members, got \[2, 3\]",
+    ),
+    "condition": (
+        Product((RULES, When("rul", "sgd", Grid({"b": [2]})))),
+        ValueError,
+        r"unknown axis of a condition 'rul' \(did you mean 'rule'",
+    ),
+    "value": (
+        Product((RULES, When("rule", "momentom", Grid({"b": [2]})))),
+        ValueError,
+        r"unknown rule 'momentom' \(did you mean 'momentum'",
+    ),
+    "no NaN": (
+        Product((RULES, When("rule", "sgd", Grid({"b": [2]})))),
+        ValueError,
+        r"b holds int64, which has no NaN.*otherwise=",
+    ),
+    "mixed": (
+        Product((RULES, When("rule", "sgd", Grid({"b": [2]})),
+                 When("rule", "momentum", Grid({"b": ["x"]})))),
+        TypeError,
+        "b must hold numbers in all its parts, or names in all",
+    ),
+    "many axes": (
+        Design(2, {f"x{i}": Uniform(0.0, 1.0) for i in range(65)}, "sobol"),
+        ValueError,
+        "at most 64 axes, got 65",
+    ),
+    "static NaN": (Grid({"x": Choice([np.nan], True)}), ValueError, "x must not hold NaN"),
+    "static list": (Grid({"x": Choice([[1]], True)}), TypeError, r"hashable values.*got \[1\]"),
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize("case", BAD_SPACE)
+def test_bad_spaces_get_one_clear_message(case):
+    """Oracle: the message names what is wrong, and what was meant."""
+    space, error, message = BAD_SPACE[case]
+    refused(lambda: sample(KEY, space), error, message, "sweep.sample")
