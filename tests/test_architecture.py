@@ -47,7 +47,8 @@ MORE = {  # what a part may import from outside besides
     "plot": {"matplotlib", "cycler", "numpy", "contextlib"},
     "bridge": {"flax", "numpy", "safetensors"},
     "files": {"hashlib", "json", "numpy", "pathlib", "safetensors"},
-    "sweep": {"json", "numpy", "optuna", "pandas", "pathlib", "signal", "threading", "time"},
+    "sweep": {"contextlib", "json", "numpy", "optuna", "pandas", "pathlib", "signal", "threading",
+              "time"},
     "scale": {"contextlib", "errno", "hashlib", "json", "numpy", "orbax", "pathlib", "pyarrow",
               "queue", "shutil", "signal", "subprocess", "sys", "threading", "time"},
 }  # fmt: skip

@@ -125,6 +125,13 @@ def score(params, x, y):
 
 def mean_of(key, weight, x):
     return jnp.sum(weight.astype(x.dtype)[:, None] * x)
+def named_member(hp, key, scale):
+    return hp["a"] * scale * len(hp["rule"])
+
+
+def swept_by_name(scale):
+    members = sweep.grid(rule=["one", "other"]) | {"a": jnp.arange(2.0, dtype=scale.dtype)}
+    return sweep.run_groups(named_member, members, KEY, scale).results
 
 
 def quiet(rule, x):
@@ -307,6 +314,7 @@ ROWS = {
         KEY, score, w, x, x[:, 0], repeats=2), (X[0], X), (0, 1)),
     "inspection.learning_curve": Row(lambda x: inspection.learning_curve(
         KEY, mean_of, N, (2, 5), x), (X,), (0,)),
+    "mlp.narrow": Row(lambda p: mlp.narrow(p, [2], start=True), (NET,), (0,)),
     "mlp.predict": Row(lambda p, x: mlp.predict(p, x, activation="tanh"), (NET, X)),
     "mlp.dropout": Row(lambda h, k: mlp.dropout(KEY, h, k), (X, 0.7), (0,)),
     "rbm.init": Row(lambda a: rbm.init(KEY, 3, 2, scale=a, dtype=a.dtype), (W[0],)),
@@ -344,6 +352,7 @@ ROWS = {
     "train.as_float": Row(train.as_float, (X,), (0,)),
     "train.epoch_batches": Row(lambda x: x[train.epoch_batches(KEY, N, 5)[0]], (X,), (0,)),
     "sweep.run": Row(swept, (2.0,), (0,)),
+    "sweep.run_groups": Row(swept_by_name, (2.0,), (0,)),
     "sweep.best": Row(lambda r: sweep.best(sweep.Sweep({"a": MEMBERS}, r), lambda r: r).result,
                       (W,), (0,)),
     **{f"hopfield.store {rule}": Row(lambda x, rule=rule: hopfield.store(jnp.sign(x), rule=rule),
@@ -466,7 +475,11 @@ def test_the_key_stands_in_its_place():
     for name, function in public_functions().items():
         parameters = list(inspect.signature(function).parameters.values())
         for place, parameter in enumerate(parameters):
-            if parameter.name == "key" and place > 0 and name not in ("sweep.run",):
+            if (
+                parameter.name == "key"
+                and place > 0
+                and name not in ("sweep.run", "sweep.run_groups")
+            ):
                 may_be_none = "None" in str(parameter.annotation)
                 assert may_be_none, f"{name}: key must come first, or be allowed to be None"
                 assert parameter.default in (None, inspect.Parameter.empty), name

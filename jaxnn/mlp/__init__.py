@@ -10,6 +10,7 @@ from jaxnn.mlp.calibration import Temperature, fit_temperature, predict_proba
 from jaxnn.mlp.layers import CONVENTIONS, Convention, Dense, Layer, Maxout, Params, dropout
 from jaxnn.mlp.losses import LOSSES, Loss, loss
 from jaxnn.mlp.model import apply, init, predict
+from jaxnn.mlp.narrow import narrow
 from jaxnn.mlp.tape import Tape, forward
 from jaxnn.mlp.targets import balanced
 from jaxnn.mlp.uncertainty import (
@@ -48,6 +49,7 @@ __all__ = [
     "init",
     "loss",
     "mean_loss",
+    "narrow",
     "predict",
     "predict_proba",
     "value_and_grad",

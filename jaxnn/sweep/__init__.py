@@ -1,6 +1,7 @@
 """Sweeps: hyperparameter spaces, and `run` for any pure fit over all of their members."""
 
 from jaxnn.sweep.axes import Choice, Distribution, Integers, LogUniform, Normal, Static, Uniform
+from jaxnn.sweep.groups import run_groups
 from jaxnn.sweep.run import LAYOUTS, Best, Sweep, best, member_keys, run
 from jaxnn.sweep.saved import from_json, to_json
 from jaxnn.sweep.spaces import (
@@ -41,6 +42,7 @@ __all__ = [
     "member_keys",
     "random",
     "run",
+    "run_groups",
     "sample",
     "sobol",
     "to_json",

@@ -200,10 +200,18 @@ def take(values: Column, places: Any) -> Column:
     return jax.tree.map(lambda a: a[places], values)
 
 
+def array_of(values: Any) -> Array:
+    """Returns an array, of values if there are any to look at, also while JAX traces around it."""
+    if not all(map(checks.concrete, jax.tree.leaves(values))):
+        return jnp.asarray(values)
+    with jax.ensure_compile_time_eval():
+        return jnp.asarray(values)
+
+
 def numbers(where: str, name: str, values: Any) -> Array:
     """Returns the values of an axis as an array; raises TypeError if they are no numbers."""
     try:
-        array = jnp.asarray(values)
+        array = array_of(values)
     except (TypeError, ValueError):
         given = values.tolist() if isinstance(values, Static) else values
         raise TypeError(
@@ -217,6 +225,20 @@ def numbers(where: str, name: str, values: Any) -> Array:
     if array is None or (wide and not np.array_equal(np.asarray(array), values)):
         raise ValueError(f"{where}: {name} must fit into 32 bits, or jax_enable_x64 be set")
     return array
+
+
+def _named(values: Any) -> Any:
+    """Returns an array of strings as a list, and all else as it is."""
+    kind = getattr(getattr(values, "dtype", None), "kind", "")
+    return values.tolist() if kind in ("U", "S") else values
+
+
+def members_of(where: str, name: str, values: Any) -> Column:
+    """Returns what is given for all members as a column; numbers may be arrays for each."""
+    if isinstance(values, Static):
+        return values
+    given = _named(values)
+    return column(where, name, given) if _is_static(given) else numbers(where, name, given)
 
 
 def _is_static(values: Any) -> bool:
@@ -233,8 +255,7 @@ def column(where: str, name: str, values: Any, static: bool = False) -> Column:
     Raises TypeError or ValueError for what is neither numbers nor hashable, for no values, and
     for a static NaN, which is not even equal to itself.
     """
-    if getattr(getattr(values, "dtype", None), "kind", "") in ("U", "S"):
-        values = values.tolist()
+    values = _named(values)
     if not static and not _is_static(values):
         array = numbers(where, name, values)
         checks.shape(where, name, array, (None,))
@@ -255,7 +276,7 @@ def column(where: str, name: str, values: Any, static: bool = False) -> Column:
         if value != value:
             raise ValueError(f"{where}: {name} must not hold NaN as a static value")
         codes.append(distinct.setdefault(identity(value), len(distinct)))
-    return Static(tuple(value for value, _ in distinct), jnp.asarray(codes, jnp.int32))
+    return Static(tuple(value for value, _ in distinct), array_of(np.asarray(codes, np.int32)))
 
 
 def identity(value: Hashable) -> tuple[Hashable, str]:

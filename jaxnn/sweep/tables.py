@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnn import checks
-from jaxnn.sweep.axes import Column, Static, column, plain
+from jaxnn.sweep.axes import Column, Static, array_of, column, plain
 
 WHERE = "sweep.sample"
 
@@ -120,12 +120,12 @@ def whole(n: int, columns: dict[str, Any]) -> Table:
 def finished(name: str, values: Any, active: np.ndarray, otherwise: Any) -> Column:
     """Returns a column as an array, filled for members without it."""
     if np.all(active):
-        return jax.tree.map(jnp.asarray, values)
+        return jax.tree.map(array_of, values)
     if isinstance(values, Static):
         if otherwise is not None:
             filled = column(WHERE, name, [otherwise], True)
-            return jax.tree.map(jnp.asarray, _merged(name, values, filled, ~active))
-        return Static(values.values, jnp.asarray(np.where(active, np.asarray(values.codes), -1)))
+            return jax.tree.map(array_of, _merged(name, values, filled, ~active))
+        return Static(values.values, array_of(np.where(active, np.asarray(values.codes), -1)))
     array = np.asarray(values)
     if otherwise is None and not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(
@@ -133,4 +133,4 @@ def finished(name: str, values: Any, active: np.ndarray, otherwise: Any) -> Colu
             "give When(..., otherwise=...)"
         )
     fill = math.nan if otherwise is None else otherwise
-    return jnp.asarray(np.where(active, array, np.asarray(fill).astype(array.dtype)))
+    return array_of(np.where(active, array, np.asarray(fill).astype(array.dtype)))
