@@ -413,6 +413,12 @@ NO_ROW = {
     "sweep.to_json": "writes text",
     "sweep.from_json": "reads text",
     "sweep.member_keys": "returns keys",
+    "sweep.k_fold": "numbers the rows",
+    "sweep.stratified": "numbers the rows, on the host",
+    "sweep.cross_validate": "sweep.run_groups, whose row it shares, over members made on the host",
+    "sweep.nested": "chooses on the host",
+    "sweep.average": "sorts members into configurations on the host",
+    "sweep.collect": "reads a finished sweep on the host",
 }
 
 

@@ -1,7 +1,10 @@
 """Sweeps: hyperparameter spaces, and `run` for any pure fit over all of their members."""
 
+from jaxnn.sweep.averages import Average, average
 from jaxnn.sweep.axes import Choice, Distribution, Integers, LogUniform, Normal, Static, Uniform
+from jaxnn.sweep.folds import Nested, cross_validate, k_fold, nested, stratified
 from jaxnn.sweep.groups import run_groups
+from jaxnn.sweep.results import Results, collect
 from jaxnn.sweep.run import LAYOUTS, Best, Sweep, best, member_keys, run
 from jaxnn.sweep.saved import from_json, to_json
 from jaxnn.sweep.spaces import (
@@ -21,6 +24,7 @@ from jaxnn.sweep.tables import When
 __all__ = [
     "DESIGNS",
     "LAYOUTS",
+    "Average",
     "Best",
     "Choice",
     "Design",
@@ -28,22 +32,30 @@ __all__ = [
     "Grid",
     "Integers",
     "LogUniform",
+    "Nested",
     "Normal",
     "Product",
+    "Results",
     "Static",
     "Sweep",
     "Uniform",
     "When",
     "Zip",
+    "average",
     "best",
+    "collect",
+    "cross_validate",
     "from_json",
     "grid",
+    "k_fold",
     "latin_hypercube",
     "member_keys",
+    "nested",
     "random",
     "run",
     "run_groups",
     "sample",
     "sobol",
+    "stratified",
     "to_json",
 ]
