@@ -30,41 +30,47 @@ def fanova(
     good = [i for i, value in enumerate(values) if math.isfinite(value)]
     if len({values[i] for i in good}) < 2:
         raise ValueError(f"{where}: values must hold two different finite numbers at least")
-    kinds = {
-        name: _distribution(optuna.distributions, [column[i] for i in good])
-        for name, column in hparams.items()
-    }
+    columns = {name: _scaled([column[i] for i in good]) for name, column in hparams.items()}
+    kinds = {name: _distribution(optuna.distributions, c) for name, c in columns.items()}
     kinds = {name: kind for name, kind in kinds.items() if kind is not None}
     if not kinds:
         raise ValueError(f"{where}: hparams must have an axis of different values, got none")
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    study.add_trials(
-        [
-            optuna.trial.create_trial(
-                params={name: _plain(hparams[name][i], kind) for name, kind in kinds.items()},
-                distributions=kinds,
-                value=float(values[i]),
-            )
-            for i in good
-        ]
-    )
-    evaluator = FanovaImportanceEvaluator(seed=seed)
-    return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
+    trials = [
+        optuna.trial.create_trial(
+            params={name: columns[name][row] for name in kinds},
+            distributions=kinds,
+            value=float(values[i]),
+        )
+        for row, i in enumerate(good)
+    ]
+    said = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # not of a study in memory
+    try:
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+        study.add_trials(trials)
+        evaluator = FanovaImportanceEvaluator(seed=seed)
+        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    finally:
+        optuna.logging.set_verbosity(said)
+    return {name: float(share) for name, share in found.items()}
 
 
-def _plain(value: Any, kind: Any) -> Any:
-    return repr(value) if hasattr(kind, "choices") else value
+def _scaled(column: Sequence[Any]) -> list[Any]:
+    """Returns numbers, the logarithms of those that span a wide range, and all else as words."""
+    if any(v is None or v != v or isinstance(v, list) for v in column):
+        return []
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in column):
+        return [repr(v) for v in column]
+    if min(column) > 0 and max(column) / min(column) > WIDE:
+        return [math.log(v) for v in column]  # Optuna's forest would split the plain numbers
+    return list(column)
 
 
 def _distribution(kinds: Any, column: Sequence[Any]) -> Any:
     """Returns Optuna's description of an axis, None for one that does not vary or has gaps."""
-    if any(v is None or v != v or isinstance(v, list) for v in column):
+    if len(set(column)) < 2:
         return None
-    if len(set(map(repr, column))) < 2:
-        return None
-    if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in column):
-        return kinds.CategoricalDistribution(sorted(set(map(repr, column))))
-    low, high = min(column), max(column)
-    log = low > 0 and high / low > WIDE
+    if isinstance(column[0], str):
+        return kinds.CategoricalDistribution(sorted(set(column)))
     whole = all(isinstance(v, int) for v in column)
-    return (kinds.IntDistribution if whole else kinds.FloatDistribution)(low, high, log=log)
+    return (kinds.IntDistribution if whole else kinds.FloatDistribution)(min(column), max(column))

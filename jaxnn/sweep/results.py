@@ -88,7 +88,8 @@ class Results:
         name = self.by if by is None else by
         checks.in_table("sweep.Results", "metric", name, self.metrics)
         scores = np.asarray(self.metrics[name], float) * MODES[self.mode]
-        return np.array([i for i in np.argsort(scores, kind="stable") if self.matches(where)[i]])
+        order = np.argsort(scores, kind="stable")
+        return order[self.matches(where)[order]]
 
     def best(self, by: str | None = None, where: Where | None = None) -> Best:
         """Returns the best member: its number, hyperparameters and metrics.

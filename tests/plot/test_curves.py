@@ -57,3 +57,22 @@ def test_jax_arrays_and_lists_are_welcome():
     (line,) = curves.learning_curves(Figure().subplots(), jnp.arange(3), [1, 2, 3]).lines
     (same,) = curves.learning_curves(Figure().subplots(), [0, 1, 2], jnp.array([1.0, 2, 3])).lines
     np.testing.assert_array_equal(line.get_ydata(), same.get_ydata())
+
+
+def test_a_fan_has_a_band_for_each_pair_of_quantiles():
+    values = VALUES.copy()
+    values[0, 5:] = np.nan
+    ax = curves.fan(Figure().subplots(), STEPS, values, label="nets", best=3, log_y=True)
+    middle, best = ax.lines
+    np.testing.assert_allclose(middle.get_ydata(), np.nanmedian(values, axis=0))
+    np.testing.assert_array_equal(best.get_ydata(), values[3])
+    assert len(ax.collections) == len(curves.FAN)
+    for band, ends in zip(ax.collections, curves.FAN, strict=True):
+        y = band.get_paths()[0].vertices[:, 1]
+        low, high = np.nanquantile(values, ends, axis=0)
+        assert (y.min(), y.max()) == pytest.approx((low.min(), high.max()))
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names == ["nets median", "5 to 95 %", "best"]
+    assert ax.get_yscale() == "log"
+    with pytest.raises(ValueError, match=r"values must have shape \(any, 7\), got \(7,\)"):
+        curves.fan(Figure().subplots(), STEPS, VALUES[0])
