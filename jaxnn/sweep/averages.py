@@ -23,7 +23,7 @@ class Average(NamedTuple):
         std: standard deviation between them, n - 1 below the root; NaN for a single one.
         low: lower end of the interval for the mean (Student's); -inf for a single one.
         high: upper end; inf for a single one.
-        count: members of the configuration.
+        members: how many the configuration has.
         failed: how many of them have a NaN.
     """
 
@@ -31,7 +31,7 @@ class Average(NamedTuple):
     std: Float[Array, " c"]
     low: Float[Array, " c"]
     high: Float[Array, " c"]
-    count: Int[Array, " c"]
+    members: Int[Array, " c"]
     failed: Int[Array, " c"]
 
 
@@ -65,7 +65,7 @@ def _average(
         std=std,
         low=jnp.where(alone, -jnp.inf, mean - half),
         high=jnp.where(alone, jnp.inf, mean + half),
-        count=count.astype(jnp.int32),
+        members=count.astype(jnp.int32),
         failed=add(jnp.isnan(values).astype(jnp.int32)),
     )
 
@@ -80,7 +80,7 @@ def average(
     by: Callable[[PyTree], Array],
     *,
     over: Sequence[str] = ("seed", "repeat", "fold"),
-    level: Scalar = 0.95,
+    level: float = 0.95,
 ) -> Sweep:
     """Returns a sweep of configurations: members that differ in `over` only are one of them.
 
@@ -112,7 +112,7 @@ def average(
             f"{where}: over must name an axis, got {', '.join(averaged)}; "
             f"there are {', '.join(sweep.hparams)}"
         )
-    if checks.concrete(level) and not 0 < level < 1:
+    if not 0 < level < 1:
         raise ValueError(f"{where}: level must be in (0, 1), got {level}")
     values = jnp.asarray(by(sweep.results))
     checks.shape(where, "by(results)", values, (n,))

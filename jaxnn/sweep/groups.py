@@ -80,7 +80,7 @@ def _split(hparams: HParams, n: int) -> dict[tuple[Any, ...], np.ndarray]:
     return {key: np.asarray(places) for key, places in found.items()}
 
 
-def _present(name: str, values: Array) -> bool:
+def _present(name: str, values: Any) -> bool:
     """Whether the members of a group have this axis: NaN stands where they do not."""
     if not jnp.issubdtype(values.dtype, jnp.floating) or not checks.concrete(values):
         return True

@@ -63,10 +63,12 @@ def _flatten(reads: Reads) -> tuple[tuple[Any, ...], tuple[str, ...]]:
     return tuple(reads[name] for name in names), names
 
 
+def _unflatten(names: tuple[str, ...], leaves: Any) -> Any:
+    return dict(zip(names, leaves, strict=True))
+
+
 # A tree like the dict it stands for, and a plain dict again once it has been mapped.
-jax.tree_util.register_pytree_node(
-    Reads, _flatten, lambda names, leaves: dict(zip(names, leaves, strict=True))
-)
+jax.tree_util.register_pytree_node(Reads, _flatten, _unflatten)
 
 FREE = ("seed",)  # names that a fit need not read: they act through the key
 

@@ -14,7 +14,9 @@ import numpy as np
 
 from jaxnn import checks
 from jaxnn.sweep import designs
-from jaxnn.sweep.axes import Choice, Column, Distribution, HParams, Values, plain
+from jaxnn.sweep.axes import Choice, Column, Distribution, Values, plain
+from jaxnn.sweep.axes import HParams as HParams
+from jaxnn.sweep.axes import numbers as numbers
 from jaxnn.sweep.tables import WHERE, Table, When, finished, holds_for, join, side_by_side, whole
 from jaxnn.types import Key
 

@@ -29,7 +29,7 @@ def test_means_and_intervals():
         low, high = stats.t.interval(0.9, 4, values.mean(), stats.sem(values))
         ours = [float(a[i]) for a in got.results[:4]]
         np.testing.assert_allclose(ours, [values.mean(), values.std(ddof=1), low, high], rtol=1e-9)
-    assert got.results.count.tolist() == [5] * 4
+    assert got.results.members.tolist() == [5] * 4
     assert "seed" not in got.hparams
 
 
