@@ -62,6 +62,21 @@ def test_members_of_all_groups_are_the_same_fits_run_alone():
     assert winner.hparams["rule"].tolist() == hparams["rule"].tolist()[int(winner.member)]
 
 
+def test_names_that_a_group_lacks_are_not_handed_to_its_fits():
+    """Oracle: the dict each fit should see; None that is a value of the axis is handed on."""
+    seen = {}
+
+    def fit_one(hp, key):
+        seen[hp["rule"]] = {name: hp[name] for name in hp if name not in ("x", "seed")}
+        return hp["x"]
+
+    space = Product((Grid({"rule": ["a", "b"], "x": [1.0]}),
+                     When("rule", "b", Grid({"how": ["u", None]}))))  # fmt: skip
+    sweep.run_groups(fit_one, sweep.sample(KEY, space), KEY, ahead=0)
+    assert seen["a"] == {"rule": "a"}
+    assert seen["b"] == {"rule": "b", "how": None}
+
+
 def test_seeds_pair_members_across_groups():
     """Invariant: equal seeds draw the same numbers whatever the names say; results keep order."""
     draw = lambda hp, key: jax.random.normal(key) * (1 if hp["sign"] == "+" else -1)

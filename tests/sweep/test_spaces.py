@@ -269,6 +269,11 @@ def test_a_condition_in_a_design_blanks_points_and_in_a_grid_spares_them():
     np.testing.assert_array_equal(np.isnan(got["beta"]), plain)
     assert float(np.nanmin(got["beta"])) >= 0.5
     assert set(got["turns"].tolist()) == {0}
+    # Of a condition on values that not all members have, those without them are none.
+    chain = Grid({"a": [1, 2], "b": When("a", 2, [7], otherwise=7), "c": When("b", 7, [1.0, 2.0])})
+    assert len(sample(None, chain)["c"]) == 3
+    named = {"a": [1, 2], "b": When("a", 2, ["x"]), "c": When("b", "x", [1.0, 2.0])}
+    assert len(sample(None, Grid(named))["c"]) == 3
     nested = [v is not None for v in got["how"].tolist()]
     np.testing.assert_array_equal(nested, np.array(got["rule"].tolist()) == "nesterov")
     table = sample(None, Grid({"n": [1, 2, 3], "w": When("n", (2, 3), [5, 6], otherwise=-1)}))
