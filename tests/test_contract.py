@@ -125,6 +125,8 @@ def score(params, x, y):
 
 def mean_of(key, weight, x):
     return jnp.sum(weight.astype(x.dtype)[:, None] * x)
+
+
 def named_member(hp, key, scale):
     return hp["a"] * scale * len(hp["rule"])
 
@@ -420,6 +422,10 @@ NO_ROW = {
     "sweep.average": "sorts members into configurations on the host",
     "sweep.collect": "reads a finished sweep on the host",
 }
+
+
+# What is fitted stands first there.
+AFTER_THE_FIT = {"sweep.run", "sweep.run_groups", "sweep.cross_validate", "sweep.nested"}
 
 
 def public_functions() -> dict[str, Callable[..., Any]]:
