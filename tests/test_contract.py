@@ -487,11 +487,7 @@ def test_the_key_stands_in_its_place():
     for name, function in public_functions().items():
         parameters = list(inspect.signature(function).parameters.values())
         for place, parameter in enumerate(parameters):
-            if (
-                parameter.name == "key"
-                and place > 0
-                and name not in ("sweep.run", "sweep.run_groups")
-            ):
+            if parameter.name == "key" and place > 0 and name not in AFTER_THE_FIT:
                 may_be_none = "None" in str(parameter.annotation)
                 assert may_be_none, f"{name}: key must come first, or be allowed to be None"
                 assert parameter.default in (None, inspect.Parameter.empty), name
