@@ -76,6 +76,9 @@ SIDES = X @ X[:K].T + W[:K]
 CLEAR = np.min(np.abs(SIDES), axis=1) > 0.3
 BY_HAND = mlp.value_and_grad("softmax_cross_entropy", activation="tanh")
 HEAD = mdn.init(KEY, mixture("diag"), D, (2,))
+PER_SAMPLE = mlp.per_sample(activation="tanh")
+PRODUCTS = mlp.sample_products(activation="tanh")
+DEEP = mlp.init(KEY, (D, D, D, K), activation="tanh", stacked=True, dtype=jnp.float64)
 BITS = (X > 0).astype(float)
 HIDDEN_BITS = (rng.normal(size=(N, K)) > 0).astype(float)
 MACHINES = {
@@ -317,6 +320,21 @@ ROWS = {
     "inspection.learning_curve": Row(lambda x: inspection.learning_curve(
         KEY, mean_of, N, (2, 5), x), (X,), (0,)),
     "mlp.narrow": Row(lambda p: mlp.narrow(p, [2], start=True), (NET,), (0,)),
+    "mlp.deltas": Row(lambda p, t, g: mlp.deltas(p, t, g, activation="tanh"), (NET, TAPE, GRAD_OUT),
+                      (0, 2)),
+    "mlp.check_gradient": Row(lambda p, x: mlp.check_gradient(KEY, BY_HAND, p, train.Batch(
+        x, Y, None), directions=2)[:1], (NET, X)),
+    "mlp.diagnose": Row(lambda p, x: mlp.diagnose(p, x, activation="tanh")[:2], (NET, X), (0, 1)),
+    "mlp.layer_norms": Row(mlp.layer_norms, (NET,), (0,)),
+    "mlp.per_sample": Row(lambda p, x: PER_SAMPLE(p, train.Batch(x, Y, None), KEY), (NET, X),
+                          (0, 1)),
+    "mlp.sample_products": Row(lambda p, x, v: PRODUCTS(p, train.Batch(x, Y, None), v, None),
+                               (NET, X, NET), (0, 1, 2)),
+    "mlp.clipped_value_and_grad": Row(lambda p, x, c: mlp.clipped_value_and_grad(
+        clip=c, activation="tanh")(p, train.Batch(x, Y, None), None)[1], (NET, X, 0.3)),
+    "mlp.stack": Row(lambda p: mlp.stack(p), (NET,), (0,)),
+    "mlp.unstack": Row(mlp.unstack, (DEEP,), (0,)),
+    "mlp.apply stack": Row(lambda p, x: mlp.apply(p, x, activation="tanh"), (DEEP, X), (0, 1)),
     "mlp.predict": Row(lambda p, x: mlp.predict(p, x, activation="tanh"), (NET, X)),
     "mlp.dropout": Row(lambda h, k: mlp.dropout(KEY, h, k), (X, 0.7), (0,)),
     "rbm.init": Row(lambda a: rbm.init(KEY, 3, 2, scale=a, dtype=a.dtype), (W[0],)),

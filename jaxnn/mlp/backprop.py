@@ -1,15 +1,7 @@
-"""Back-propagation by hand: from the tape of the forward pass, the lecture's way back.
+"""Back-propagation by hand: gradients of a network and of a mean loss over it.
 
-Shapes: n samples, d features, o outputs.  With a_i = W_i h_{i-1} + b_i and h_i = σ(a_i), the
-conservation of differentials dl = <∂l/∂h_i, dh_i> gives the recursion
-
-    δ_i = σ′(a_i) ⊙ ∂l/∂h_i
-    ∂l/∂W_i = (I ⊗ h_{i-1}ᵀ)ᵀ δ_i = δ_i h_{i-1}ᵀ
-    ∂l/∂h_{i-1} = W_iᵀ δ_i
-
-(Rumelhart, Hinton and Williams, 1986).  Dropout multiplies h_i by a random diagonal matrix, hence
-∂l/∂h_i by the same matrix.  `value_and_grad` is what a trainer descends; `mean_loss` is the same
-number for JAX to differentiate.
+Shapes: n samples, d features, o outputs.  The recursion stands in `recursion`.  `value_and_grad`
+is what a trainer descends; `mean_loss` is the same number for JAX to differentiate.
 """
 
 from typing import Any
@@ -18,41 +10,44 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnn import checks
-from jaxnn.mlp.activations import ACTIVATIONS
-from jaxnn.mlp.layers import Layer, Params, check_dropout, thin
-from jaxnn.mlp.losses import Loss, class_weights, loss_of
-from jaxnn.mlp.tape import Options, Tape, activations_of, check_network, run
+from jaxnn.mlp.layers import Params
+from jaxnn.mlp.losses import Loss
+from jaxnn.mlp.objective import decay, objective, penalty, rows_of
+from jaxnn.mlp.recursion import deltas_of, gradients
+from jaxnn.mlp.structure import check_derivatives, check_network
+from jaxnn.mlp.tape import Tape, run
 from jaxnn.types import Key, Scalar, ValueAndGrad
 
 
-def _pull(
-    params: Params,
-    tape: Tape,
-    grad: Float[Array, "n o"],
-    activation: str,
-    output_activation: str,
-) -> tuple[Params, Float[Array, "n d"]]:
-    """Returns the gradients of parameters and rows: the lecture's recursion, last layer first."""
-    functions = activations_of(len(params), activation, output_activation)
-    gradients: list[Layer] = []
-    for i in reversed(range(len(params))):
-        if i < len(params) - 1:
-            grad = thin(grad, tape.kept[i], tape.scale)
-        delta = functions[i].derivative(tape.linear[i]) * grad
-        gradient, grad = params[i].pullback(tape.inputs[i], tape.memory[i], delta)
-        gradients.append(gradient)
-    return tuple(reversed(gradients)), grad
+def _check_backward(
+    where: str, params: Params, tape: Tape, grad_outputs: Any, names: tuple[str, str]
+) -> Array:
+    """Returns ∂l/∂h_L row by row, of the dtype of the network."""
+    check_network(where, params, *names)
+    check_derivatives(where, *names)
+    if len(tape.linear) != len(params):
+        raise ValueError(
+            f"{where}: tape must have an entry for each of {len(params)} layers, "
+            f"got {len(tape.linear)}; pass the tape of forward with the same params"
+        )
+    grad = checks.floating(where, "grad_outputs", grad_outputs)
+    n, o = tape.linear[-1].shape
+    rows = grad if grad.ndim == 2 or grad.ndim == 0 or grad.size != n * o else grad.reshape(-1, o)
+    checks.shape(where, "grad_outputs", rows, (n, o))
+    return rows.astype(tape.linear[-1].dtype)
 
 
 def backward(
     params: Params,
     tape: Tape,
-    grad_outputs: Float[Array, "n o"],
+    grad_outputs: Float[Array, "*n o"],
     *,
     activation: str = "relu",
     output_activation: str = "identity",
-) -> tuple[Params, Float[Array, "n d"]]:
+) -> tuple[Params, Float[Array, "*n d"]]:
     """Returns the gradients with respect to the parameters and to the rows x.
+
+    The latter, ∂l/∂h_0, is the last line of the lecture's recursion.
 
     Args:
         params: The layers that `forward` was called with.
@@ -65,7 +60,8 @@ def backward(
         Gradients in the shape of `params`, summed over rows; and the gradient of each row of x.
 
     Raises:
-        TypeError: If `params` or `grad_outputs` are no layers or floating-point numbers.
+        TypeError: If `params` or `grad_outputs` are no layers or floating-point numbers, or an
+            activation has no derivative.
         ValueError: If a name is unknown, or shapes do not fit together.
 
     >>> import jax
@@ -76,33 +72,32 @@ def backward(
     >>> gradients[0].weight.shape, grad_x.shape
     ((5, 3), (4, 3))
     """
-    where = "mlp.backward"
-    check_network(where, params, activation, output_activation)
-    if len(tape.linear) != len(params):
-        raise ValueError(
-            f"{where}: tape must have an entry for each of {len(params)} layers, "
-            f"got {len(tape.linear)}; pass the tape of forward with the same params"
-        )
-    grad = checks.floating(where, "grad_outputs", grad_outputs)
-    checks.shape(where, "grad_outputs", grad, tape.linear[-1].shape)
-    grad = grad.astype(tape.linear[-1].dtype)
-    return _pull(params, tape, grad, activation, output_activation)
+    names = (activation, output_activation)
+    grad = _check_backward("mlp.backward", params, tape, grad_outputs, names)
+    found, grad_x = gradients(params, tape, grad, names)
+    return found, grad_x.reshape(*grad_outputs.shape[:-1], -1)
 
 
-def _batch(
-    where: str, batch: Any, outputs: Float[Array, "n o"], loss: Loss
-) -> tuple[Array, Float[Array, " n"]]:
-    """Returns the targets, and each row's share in the mean: its weight over their sum."""
-    n = outputs.shape[0]
-    targets = loss.targets(where, batch.y, outputs)
-    weight = class_weights(where, loss, targets, outputs)
-    if batch.weight is not None:
-        own = checks.weights(where, "weight", batch.weight, n).astype(outputs.dtype)
-        weight = own if weight is None else own * weight
-    if weight is None:
-        return targets, jnp.full(n, 1 / n, outputs.dtype)
-    total = jnp.sum(weight)
-    return targets, weight / jnp.where(total > 0, total, 1)  # padding alone has no gradient
+def deltas(
+    params: Params,
+    tape: Tape,
+    grad_outputs: Float[Array, "*n o"],
+    *,
+    activation: str = "relu",
+    output_activation: str = "identity",
+) -> tuple[Float[Array, "*l n _"], ...]:
+    """Returns the recursion's δ_i = ∂l/∂a_i of each row, layer by layer.
+
+    For studies of how gradients vanish or explode with depth.  Arguments and errors are those of
+    `backward`.
+
+    Returns:
+        For each entry of `params` (n, width), and for a `Stack` (layers, n, width); n counts the
+        rows of the tape.
+    """
+    names = (activation, output_activation)
+    grad = _check_backward("mlp.deltas", params, tape, grad_outputs, names)
+    return deltas_of(params, tape, grad, names)[0]
 
 
 def value_and_grad(
@@ -112,10 +107,12 @@ def value_and_grad(
     output_activation: str = "identity",
     keep_prob: Scalar = 1.0,
     convention: str = "inverted",
+    input_keep_prob: Scalar = 1.0,
+    l2: Scalar = 0.0,
 ) -> ValueAndGrad:
     """Returns the function that a trainer descends, with its gradient by hand.
 
-    The value is the mean loss Σ w_r l_r / Σ w_r over rows r.
+    The value is the mean loss Σ w_r l_r / Σ w_r over rows r, plus λ‖W‖² over all weights.
 
     Args:
         loss: A name in `mlp.LOSSES`, or what `mlp.loss` returns.  The entropies take logits: leave
@@ -124,16 +121,22 @@ def value_and_grad(
         output_activation: Of the last layer.
         keep_prob: Of hidden units in training.  May be traced, as a hyperparameter in a sweep is.
         convention: Of dropout, "inverted" or "classic".
+        input_keep_prob: Of the entries of x in training.
+        l2: The lecture's λ in loss + λ‖W‖²; biases are left alone.  Here it is part of the value
+            too; a trainer's own `l2` is not.
 
     Returns:
-        `(params, batch, key) -> (value, gradient)`.  `batch` has the fields `x` (n, d), `y` (what
-        the loss takes) and `weight`, (n,) with zeros for rows that only pad, or None for ones.
-        `key` None means no dropout.
+        `(params, batch, key) -> (value, gradient)`.  `batch` has the fields `x` (..., d), `y`
+        (what the loss takes, with the same leading axes) and `weight`, or None for ones.  Weights
+        have the leading axes or the first of them, and are zero for rows that only pad.  `key`
+        None means no dropout.
 
     Raises:
-        ValueError: If a name is unknown or `keep_prob` is outside (0, 1]; from the returned
-            function also what `mlp.apply` raises, and if y or weight do not fit x and outputs.
-        TypeError: From the returned function, for wrong dtypes.
+        ValueError: If a name is unknown, a probability is outside (0, 1] or `l2` is negative;
+            from the returned function also what `mlp.apply` raises, and if y or weight do not
+            fit x and outputs.
+        TypeError: If an activation has no derivative; from the returned function, for wrong
+            dtypes.
 
     >>> from typing import NamedTuple
     >>> import jax
@@ -150,18 +153,18 @@ def value_and_grad(
     ((), (2,))
     """
     where = "mlp.value_and_grad"
-    chosen = loss_of(where, loss)
-    checks.in_table(where, "activation", activation, ACTIVATIONS)
-    checks.in_table(where, "output_activation", output_activation, ACTIVATIONS)
-    check_dropout(where, None, keep_prob, convention)
-    options = Options(activation, output_activation, keep_prob, convention)
+    goal = objective(
+        where, loss, activation, output_activation, keep_prob, convention, input_keep_prob, l2
+    )
+    check_derivatives(where, *goal.names)
 
     def descend(params: Params, batch: Any, key: Key | None) -> tuple[Float[Array, ""], Params]:
-        outputs, tape = run(where, params, batch.x, key, options)
-        targets, shares = _batch(where, batch, outputs, chosen)
-        value = jnp.sum(shares * chosen.value(outputs, targets))
-        grad = shares[:, None] * chosen.gradient(outputs, targets)
-        return value, _pull(params, tape, grad, activation, output_activation)[0]
+        outputs, tape, shape = run(where, params, batch.x, key, goal.options)
+        rows = rows_of(where, batch, outputs, shape, goal.loss)
+        value = jnp.sum(rows.share * goal.loss.value(outputs, rows.targets))
+        grad = rows.share[:, None] * goal.loss.gradient(outputs, rows.targets)
+        gradient = gradients(params, tape, grad, goal.names)[0]
+        return value + penalty(params, goal.l2), decay(gradient, params, goal.l2)
 
     return descend
 
@@ -176,6 +179,8 @@ def mean_loss(
     output_activation: str = "identity",
     keep_prob: Scalar = 1.0,
     convention: str = "inverted",
+    input_keep_prob: Scalar = 1.0,
+    l2: Scalar = 0.0,
 ) -> Float[Array, ""]:
     """Returns the value of `value_and_grad` alone, for JAX to differentiate.
 
@@ -183,8 +188,10 @@ def mean_loss(
     hand and fits the same slot.  Arguments and errors are those of `value_and_grad`.
     """
     where = "mlp.mean_loss"
-    chosen = loss_of(where, loss)
-    options = Options(activation, output_activation, keep_prob, convention)
-    outputs, _ = run(where, params, batch.x, key, options)
-    targets, shares = _batch(where, batch, outputs, chosen)
-    return jnp.sum(shares * chosen.value(outputs, targets))
+    goal = objective(
+        where, loss, activation, output_activation, keep_prob, convention, input_keep_prob, l2
+    )
+    outputs, _, shape = run(where, params, batch.x, key, goal.options)
+    rows = rows_of(where, batch, outputs, shape, goal.loss)
+    value = jnp.sum(rows.share * goal.loss.value(outputs, rows.targets))
+    return value + penalty(params, goal.l2)

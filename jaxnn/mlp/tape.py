@@ -1,117 +1,174 @@
 """The forward pass, keeping a tape of what the way back needs.
 
 Shapes: n samples, d features, o outputs.  h_0 = x, a_i = W_i h_{i-1} + b_i, h_i = σ(a_i), and
-dropout on the hidden h_i.  Where nobody reads the tape, XLA removes it: `mlp.apply` is this pass.
+dropout on the hidden h_i.  A residual layer adds its inputs, h_i = h_{i-1} + σ(a_i).  Where nobody
+reads the tape, XLA removes it: `mlp.apply` is this pass.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxnn import checks
-from jaxnn.mlp.activations import ACTIVATIONS, Activation
-from jaxnn.mlp.layers import Layer, Params, check_dropout, dropout_mask, dropout_scale, thin
-from jaxnn.types import Data, Key, Scalar
+from jaxnn.mlp.activations import ACTIVATIONS
+from jaxnn.mlp.layers import Layer, Params, Stack
+from jaxnn.mlp.structure import check_network, input_width, length
+from jaxnn.mlp.thinning import check_dropout, dropout_mask, dropout_scale, thin
+from jaxnn.types import Key, Scalar
+
+INPUT = 2**31 - 1  # folded into the key for the mask of the rows; layers have their numbers
+
+
+class Record(NamedTuple):
+    """What one layer leaves on the tape; see `Tape`."""
+
+    inputs: Float[Array, "*l n _"]
+    linear: Float[Array, "*l n _"]
+    memory: Array | None
+    kept: Bool[Array, "*l n _"] | None
 
 
 class Tape(NamedTuple):
-    """What the forward pass leaves for `backward`; tuples have an entry for each layer.
+    """What the forward pass leaves for `backward`; tuples have an entry for each of `params`.
+
+    Rows are flat: whatever shape the batch had, n is the product of its leading axes.  The entry
+    of a `Stack` has a leading axis of layers.
 
     Attributes:
         inputs: h_{i-1}, the rows that went into the layer, after dropout.
         linear: a_i, its pre-activations.
-        memory: What else the layer's `pullback` asked for.
-        kept: Which outputs of the layer dropout kept, or None where it kept all.
+        memory: What else the layer asked for on the way back.
+        kept: Which outputs of σ dropout kept, or None where it kept all.
         scale: The factor on kept outputs of hidden layers, or None for no dropout.
+        input_kept: Which entries of x dropout kept, or None where it kept all.
+        input_scale: The factor on kept entries of x, or None for no dropout.
     """
 
-    inputs: tuple[Float[Array, "n _"], ...]
-    linear: tuple[Float[Array, "n _"], ...]
+    inputs: tuple[Float[Array, "*l n _"], ...]
+    linear: tuple[Float[Array, "*l n _"], ...]
     memory: tuple[Array | None, ...]
-    kept: tuple[Bool[Array, "n _"] | None, ...]
+    kept: tuple[Bool[Array, "*l n _"] | None, ...]
     scale: Float[Array, ""] | None
+    input_kept: Bool[Array, "n _"] | None
+    input_scale: Float[Array, ""] | None
 
-
-def check_network(where: str, params: Params, activation: str, output_activation: str) -> None:
-    """Raises unless the layers fit together and the activations fit them."""
-    checks.in_table(where, "activation", activation, ACTIVATIONS)
-    checks.in_table(where, "output_activation", output_activation, ACTIVATIONS)
-    if not isinstance(params, tuple) or isinstance(params, Layer) or not params:
-        raise TypeError(f"{where}: params must be a tuple of layers, got {type(params).__name__}")
-    width, dtype = None, jnp.result_type(getattr(params[0], "weight", 0.0))
-    for i, layer in enumerate(params):
-        name = f"params[{i}]"
-        if not isinstance(layer, Layer):
-            raise TypeError(f"{where}: {name} must be Dense or Maxout, got {type(layer).__name__}")
-        weight = checks.floating(where, f"weight of {name}", layer.weight)
-        checks.same_dtype(where, f"weight of {name}", weight, "params[0]", dtype)
-        checks.shape(where, f"weight of {name}", weight, (None,) * (layer.axes - 1) + (width,))
-        if layer.bias is not None:
-            checks.shape(where, f"bias of {name}", layer.bias, weight.shape[:-1])
-        if layer.nonlinear and i < len(params) - 1 and activation != "identity":
-            raise ValueError(
-                f"{where}: {name} is {type(layer).__name__}, its own nonlinearity; "
-                f"pass activation='identity', not {activation!r}"
-            )
-        width = weight.shape[-2]
-
-
-def activations_of(depth: int, activation: str, output_activation: str) -> tuple[Activation, ...]:
-    """Returns the activation behind each of `depth` layers."""
-    return (ACTIVATIONS[activation],) * (depth - 1) + (ACTIVATIONS[output_activation],)
+    def record(self, i: int) -> Record:
+        """Returns what entry `i` of the parameters left."""
+        return Record(self.inputs[i], self.linear[i], self.memory[i], self.kept[i])
 
 
 class Options(NamedTuple):
     """What a forward pass is told besides parameters, rows and key."""
 
-    activation: str
-    output_activation: str
-    keep_prob: Scalar
-    convention: str
+    activation: str = "relu"
+    output_activation: str = "identity"
+    keep_prob: Scalar = 1.0
+    convention: str = "inverted"
+    input_keep_prob: Scalar = 1.0
+
+
+def _advance(
+    layer: Layer,
+    h: Float[Array, "n _"],
+    key: Key | None,
+    keep_prob: Scalar,
+    scale: Float[Array, ""] | None,
+    *,
+    activation: str,
+) -> tuple[Float[Array, "n _"], Record]:
+    """Returns the outputs of one layer, and its record."""
+    a, memory = layer.linear(h)
+    out = ACTIVATIONS[activation].value(a)
+    kept = None if scale is None else dropout_mask(key, keep_prob, out.shape)
+    out = thin(out, kept, scale)
+    return (h + out if layer.skip else out), Record(h, a, memory, kept)
+
+
+# Compiled, since outside of jit a loop would be compiled anew for each call.
+@partial(jax.jit, static_argnames="activation")
+def _advance_stack(
+    stack: Stack,
+    h: Float[Array, "n _"],
+    key: Key | None,
+    first: int | Int[Array, ""],
+    keep_prob: Scalar,
+    scale: Float[Array, ""] | None,
+    *,
+    activation: str,
+) -> tuple[Float[Array, "n _"], Record]:
+    """Returns the outputs of the last of many layers, and the records of all."""
+
+    def step(h: Array, member: tuple[Layer, Array]) -> tuple[Array, Record]:
+        layer, i = member
+        layer_key = None if key is None else jax.random.fold_in(key, i)
+        return _advance(layer, h, layer_key, keep_prob, scale, activation=activation)
+
+    numbers = first + jnp.arange(length(stack))
+    return jax.lax.scan(step, h, (stack.layers, numbers))
+
+
+def flat_rows(where: str, x: ArrayLike, width: int) -> tuple[Float[Array, "n d"], tuple[int, ...]]:
+    """Returns the rows of a batch of any leading shape, one under the other, and that shape."""
+    array = checks.floating(where, "x", x)
+    if array.ndim == 2:
+        return checks.data(where, "x", array, width=width), array.shape[:1]
+    if array.ndim == 0 or array.shape[-1] != width:
+        raise ValueError(f"{where}: x must have shape (..., {width}), got {array.shape}")
+    if array.size == 0:
+        raise ValueError(f"{where}: x must not be empty, got shape {array.shape}")
+    checks.finite(where, "x", array)
+    return array.reshape(-1, width), array.shape[:-1]
 
 
 def run(
-    where: str, params: Params, x: Data, key: Key | None, options: Options
-) -> tuple[Float[Array, "n o"], Tape]:
-    """Returns outputs and tape: the one forward pass, behind the public door named `where`."""
-    activation, output_activation, keep_prob, convention = options
-    check_network(where, params, activation, output_activation)
+    where: str, params: Params, x: ArrayLike, key: Key | None, options: Options
+) -> tuple[Float[Array, "n o"], Tape, tuple[int, ...]]:
+    """Returns outputs, tape and leading shape: the one forward pass, behind the door `where`."""
+    activation, output_activation, keep_prob, convention, input_keep_prob = options
+    dtype = check_network(where, params, activation, output_activation)
     check_dropout(where, key, keep_prob, convention)
-    h = checks.data(where, "x", x, width=params[0].weight.shape[-1])
-    checks.same_dtype(where, "x", h, "params", params[0].weight.dtype)
-    scale = dropout_scale(key, keep_prob, convention, h.dtype)
-    functions = activations_of(len(params), activation, output_activation)
-    inputs, linear, memory, kept = [], [], [], []
-    for i, (layer, function) in enumerate(zip(params, functions, strict=True)):
-        inputs.append(h)
-        a, rest = layer.linear(h)
-        h = function.value(a)
-        mask = None
-        if i < len(params) - 1 and scale is not None:
+    check_dropout(where, key, input_keep_prob, convention, name="input_keep_prob")
+    h, shape = flat_rows(where, x, input_width(params[0]))
+    checks.same_dtype(where, "x", h, "params", dtype)
+    scale = dropout_scale(key, keep_prob, convention, dtype)
+    input_scale = dropout_scale(key, input_keep_prob, convention, dtype)
+    input_kept = None
+    if input_scale is not None and key is not None:
+        input_kept = dropout_mask(jax.random.fold_in(key, INPUT), input_keep_prob, h.shape)
+    h = thin(h, input_kept, input_scale)
+    records, i = [], 0
+    for layer in params[:-1]:
+        if isinstance(layer, Stack):
+            h, record = _advance_stack(layer, h, key, i, keep_prob, scale, activation=activation)
+        else:
             layer_key = None if key is None else jax.random.fold_in(key, i)
-            mask = dropout_mask(layer_key, keep_prob, h.shape)
-            h = thin(h, mask, scale)
-        linear.append(a)
-        memory.append(rest)
-        kept.append(mask)
-    return h, Tape(tuple(inputs), tuple(linear), tuple(memory), tuple(kept), scale)
+            h, record = _advance(layer, h, layer_key, keep_prob, scale, activation=activation)
+        records.append(record)
+        i += length(layer)
+    h, record = _advance(params[-1], h, None, 1.0, None, activation=output_activation)
+    columns = zip(*records, record, strict=True)
+    return h, Tape(*map(tuple, columns), scale, input_kept, input_scale), shape
 
 
 def forward(
     params: Params,
-    x: Data,
+    x: Float[ArrayLike, "*n d"],
     *,
     activation: str = "relu",
     output_activation: str = "identity",
     keep_prob: Scalar = 1.0,
     key: Key | None = None,
     convention: str = "inverted",
-) -> tuple[Float[Array, "n o"], Tape]:
+    input_keep_prob: Scalar = 1.0,
+) -> tuple[Float[Array, "*n o"], Tape]:
     """Returns the outputs of the network and the tape for `backward`.
 
     Arguments and errors are those of `mlp.apply`.
     """
-    options = Options(activation, output_activation, keep_prob, convention)
-    return run("mlp.forward", params, x, key, options)
+    options = Options(activation, output_activation, keep_prob, convention, input_keep_prob)
+    outputs, tape, shape = run("mlp.forward", params, x, key, options)
+    return outputs.reshape(*shape, -1), tape

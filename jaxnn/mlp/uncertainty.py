@@ -14,8 +14,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from jaxnn import checks
-from jaxnn.mlp.layers import Params, check_dropout
+from jaxnn.mlp.layers import Params
 from jaxnn.mlp.model import apply
+from jaxnn.mlp.thinning import check_dropout
 from jaxnn.types import Data, Key, Scalar
 
 Members = Float[ArrayLike, "m n o"]

@@ -83,20 +83,69 @@ def test_every_depth(depth, bias):
 
 @pytest.mark.parametrize("convention", mlp.CONVENTIONS)
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("kind", ["elu", "maxout"])
-def test_dropout_in_both_conventions(convention, training, kind):
-    activation = {"elu": "elu", "maxout": "identity"}[kind]
-    pieces = {"elu": None, "maxout": 3}[kind]
-    params = network((D, 20, 20, O), activation=activation, pieces=pieces)
+@pytest.mark.parametrize("kind", ["elu", "residual", "maxout"])
+def test_dropout_in_both_conventions_and_l2(convention, training, kind):
+    activation = {"elu": "elu", "residual": "tanh", "maxout": "identity"}[kind]
+    options = {"residual": kind == "residual", "pieces": 3 if kind == "maxout" else None}
+    params = network((D, 9, 9, 9, O), activation=activation, **options)
     by_hand, by_jax = both_ways(
-        params,
+        mlp.stack(params) if kind == "residual" else params,
         Batch(X, LABELS, WEIGHT),
         KEYS[5] if training else None,
         loss="softmax_cross_entropy",
         activation=activation,
         keep_prob=0.6,
+        input_keep_prob=jnp.array(0.8),
         convention=convention,
+        l2=0.3,
     )
+    assert relative_error(by_hand, by_jax) < 1e-12
+
+
+def test_l2_is_the_sum_of_squares_of_weights_and_leaves_biases_alone():
+    params, batch = mlp.stack(network((D, 6, 6, 6, O))), Batch(X, LABELS, None)
+    plain = mlp.value_and_grad()(params, batch, None)
+    value, gradient = mlp.value_and_grad(l2=jnp.array(0.7))(params, batch, None)
+    pairs = zip(*map(jax.tree.leaves_with_path, (params, plain[1], gradient)), strict=True)
+    squares = 0.0
+    for (path, p), (_, without), (_, found) in pairs:
+        is_weight = path[-1].name == "weight"
+        squares += is_weight * float(np.sum(np.square(p)))
+        np.testing.assert_allclose(found - without, 1.4 * is_weight * p, rtol=1e-11, atol=1e-14)
+    assert float(value - plain[0]) == pytest.approx(0.7 * squares, rel=1e-12)
+
+
+def test_l2_of_weights_that_are_zero_has_a_gradient():
+    params = mlp.init(KEYS[3], (D, O), start="zeros", dtype=jnp.float64)  # F27
+    _, gradient = mlp.value_and_grad("squared", l2=0.1)(params, Batch(X, 0 * UNIT, None), None)
+    np.testing.assert_array_equal(gradient[0].weight, jnp.zeros((O, D)))
+
+
+def test_a_batch_of_any_leading_shape_is_its_rows():
+    descend = mlp.value_and_grad(activation="tanh", keep_prob=0.7, input_keep_prob=0.9)
+    params = network()
+    box = lambda a: a.reshape(3, 3, *a.shape[1:])
+    flat = descend(params, Batch(X, LABELS, WEIGHT), KEYS[5])
+    assert (
+        relative_error(descend(params, Batch(*map(box, (X, LABELS, WEIGHT))), KEYS[5]), flat) == 0
+    )
+    of_three = descend(params, Batch(X, LABELS, jnp.repeat(WEIGHT[:3], 3)), KEYS[5])
+    boxes = Batch(box(X), box(LABELS), WEIGHT[:3])  # one weight for the three rows of a box
+    assert relative_error(descend(params, boxes, KEYS[5]), of_three) == 0
+    one = descend(params, Batch(X[0], LABELS[0], None), KEYS[5])  # F19
+    assert relative_error(one, descend(params, Batch(X[:1], LABELS[:1], None), KEYS[5])) == 0
+    outputs, tape = mlp.forward(params, box(X))
+    gradients, grad_x = mlp.backward(params, tape, box(UNIT))
+    assert outputs.shape == (3, 3, O)
+    assert relative_error((gradients, grad_x.reshape(N, D)), mlp.backward(params, tape, UNIT)) == 0
+
+
+def test_a_loss_of_ones_own():
+    own = mlp.LOSSES["squared"]._replace(
+        value=lambda h, y: jnp.sum(jnp.logaddexp(h - y, y - h), axis=1),
+        gradient=lambda h, y: jnp.tanh(h - y),
+    )
+    by_hand, by_jax = both_ways(network(), Batch(X, UNIT, WEIGHT), loss=own, activation="silu")
     assert relative_error(by_hand, by_jax) < 1e-12
 
 
@@ -203,9 +252,12 @@ def test_jit_is_eager_and_vmap_over_a_sweep_is_a_loop():
     assert relative_error(fit_one(params, keep[2], keys[2]), member) < 1e-12
 
 
-@pytest.mark.parametrize("activation", ["tanh", "gelu", "softplus", "silu"])
+@pytest.mark.parametrize("activation", ["tanh", "gelu", "softplus", "stacked silu"])
 def test_second_derivatives_go_through_the_backward_pass(activation):
     params, batch = network((D, 6, O)), Batch(X, LABELS, WEIGHT)
+    *stacked, activation = activation.split()
+    if stacked:
+        params = mlp.stack(network((D, 6, 6, 6, O), residual=True))
     direction = jax.tree.map(jnp.ones_like, params)
     by_hand = mlp.value_and_grad(activation=activation)
     by_jax = jax.value_and_grad(partial(mlp.mean_loss, activation=activation))
@@ -222,6 +274,14 @@ def test_second_derivatives_go_through_the_backward_pass(activation):
 
     both = jax.jit(lambda p: (second(by_hand)(p), second(by_jax)(p)))
     assert relative_error(*both(params)) < 1e-11
+
+
+def test_the_hessian_of_the_gradient_by_hand_is_that_of_the_loss():
+    params, batch = network((2, 3, O)), Batch(X[:, :2], LABELS, WEIGHT)
+    options = {"activation": "tanh", "l2": 0.1}
+    by_hand = jax.jacfwd(lambda p: mlp.value_and_grad(**options)(p, batch, None)[1])
+    by_jax = jax.hessian(lambda p: mlp.mean_loss(p, batch, None, **options))
+    assert relative_error(*jax.jit(lambda p: (by_hand(p), by_jax(p)))(params)) < 1e-11
 
 
 def test_descending_learns_xor():
@@ -264,6 +324,8 @@ BAD_OPTIONS = [
     ({"output_activation": "softmax"}, ValueError, "unknown output_activation 'softmax'"),
     ({"keep_prob": 1.1}, ValueError, r"keep_prob must be in \(0, 1\], got 1.1"),
     ({"keep_prob": -0.1}, ValueError, r"keep_prob must be in \(0, 1\], got -0.1"),
+    ({"input_keep_prob": 0.0}, ValueError, r"input_keep_prob must be in \(0, 1\], got 0.0"),
+    ({"l2": -1.0}, ValueError, "l2 must be non-negative and finite, got -1.0"),
     ({"convention": 1}, ValueError, "unknown convention 1; choose from inverted, classic"),
 ]
 BAD_BATCH = [
@@ -276,6 +338,9 @@ BAD_BATCH = [
     ({"weight": WEIGHT[1:]}, ValueError, r"weight must have shape \(9,\), got \(8,\)"),
     ({"weight": -WEIGHT}, ValueError, "weight must not be negative, got -3"),
     ({"weight": 0 * WEIGHT}, ValueError, "weight must not be zero everywhere"),
+    ({"x": X[None]}, ValueError, r"y must have the leading axes \(1, 9\) of x, got shape \(9,\)"),
+    ({"x": X[None], "y": LABELS[None]}, ValueError, r"weight must have shape \(1,\), got \(9,\)"),
+    ({"x": X[None], "y": LABELS[None].at[0, 3].set(7)}, ValueError, r"y must lie in \[0, 4\)"),
 ]
 
 
@@ -296,6 +361,20 @@ def test_bad_batches(change, error, message):
         mlp.value_and_grad()(PARAMS, batch, None)
     with pytest.raises(error, match="mlp.mean_loss: " + message):
         mlp.mean_loss(PARAMS, batch, None)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_an_activation_without_a_derivative_goes_forward_only(monkeypatch):
+    absent = mlp.Activation(jnp.sin, None, 1.0)  # F6
+    monkeypatch.setitem(mlp.ACTIVATIONS, "sine", absent)
+    batch, message = Batch(X, UNIT, None), "activation 'sine' must have a derivative"
+    value = mlp.mean_loss(PARAMS, batch, None, loss="squared", activation="sine")
+    assert bool(jnp.isfinite(value))
+    for make in (mlp.value_and_grad, mlp.per_sample, mlp.sample_products):
+        with pytest.raises(TypeError, match=f"mlp.{make.__name__}: {message}"):
+            make("squared", activation="sine")
+    with pytest.raises(TypeError, match="mlp.backward: " + message):
+        mlp.backward(PARAMS, TAPE, UNIT, activation="sine")
 
 
 @pytest.mark.usefixtures("unchecked_types")

@@ -177,8 +177,10 @@ MIXED = (PARAMS[0], jax.tree.map(lambda a: a.astype(jnp.float32), PARAMS[1]), PA
 MAXOUT = mlp.init(KEYS[0], SIZES, activation="identity", pieces=2)
 BAD_APPLY = [
     ({"x": X[:, :1]}, ValueError, r"x must have shape \(any, 4\), got \(10, 1\)"),  # F3
-    ({"x": X[0]}, ValueError, r"x must have shape \(any, 4\), got \(4,\); x.reshape"),  # A16
-    ({"x": X[None]}, ValueError, r"x must have shape \(any, 4\), got \(1, 10, 4\)"),
+    ({"x": X[0, :3]}, ValueError, r"x must have shape \(..., 4\), got \(3,\)"),  # A16
+    ({"x": X[None, :, 1:]}, ValueError, r"x must have shape \(..., 4\), got \(1, 10, 3\)"),
+    ({"x": X[None, :0]}, ValueError, r"x must not be empty, got shape \(1, 0, 4\)"),
+    ({"x": X[None].at[0, 2, 1].set(jnp.inf)}, ValueError, "x must be finite, got inf at .* 2, 1"),
     ({"x": X[:0]}, ValueError, r"x must not be empty, got shape \(0, 4\)"),  # A18
     ({"x": X.at[2, 1].set(jnp.nan)}, ValueError, "x must be finite, got nan at .* 2, 1"),  # A1
     ({"x": jnp.ones((2, 4), int)}, TypeError, "x must hold floating-point numbers, got int64"),
@@ -187,7 +189,11 @@ BAD_APPLY = [
     ({"params": ()}, TypeError, "params must be a tuple of layers, got tuple"),
     ({"params": list(PARAMS)}, TypeError, "params must be a tuple of layers, got list"),
     ({"params": PARAMS[0]}, TypeError, "params must be a tuple of layers, got Dense"),
-    ({"params": (PARAMS[0], 3)}, TypeError, r"params\[1\] must be Dense or Maxout, got int"),
+    (
+        {"params": (PARAMS[0], 3)},
+        TypeError,
+        r"params\[1\] must be Dense, Maxout, Residual or Stack, got int",
+    ),
     ({"params": PARAMS[::2]}, ValueError, r"weight of params\[1\] must have shape \(any, 16\)"),
     ({"params": LONG_BIAS}, ValueError, r"bias of params\[1\] must have shape \(8,\), got \(9,\)"),
     (
