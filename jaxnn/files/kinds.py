@@ -94,6 +94,8 @@ KINDS: dict[str, Kind] = {
     "mdn.MDN": Kind(mdn.MDN),
     "mlp.Dense": Kind(mlp.Dense),
     "mlp.Maxout": Kind(mlp.Maxout),
+    "mlp.Residual": Kind(mlp.Residual),
+    "mlp.Stack": Kind(mlp.Stack),
     "neuron.Neuron": Kind(neuron.Neuron),
     "perceptron.Perceptron": Kind(perceptron.Perceptron),
     "rbm.Bernoulli": Kind(rbm.Bernoulli),

@@ -139,8 +139,8 @@ def check_gradient(
     if step is None:
         step = eps**0.25 * jnp.maximum(1, jnp.linalg.norm(flat))
     tol = eps**0.375 if tol is None else tol
-    checks.positive(WHERE, "step", step)
-    checks.positive(WHERE, "tol", tol)
+    for name, number in {"step": step, "tol": tol}.items():
+        checks.positive(WHERE, name, jnp.asarray(number))
     drawn = jax.random.normal(key_directions, (k, flat.size), dtype)
     unit = drawn / jnp.linalg.norm(drawn, axis=1, keepdims=True)
     numbers = jnp.asarray(step, dtype), jnp.asarray(tol, dtype)

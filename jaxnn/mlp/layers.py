@@ -142,5 +142,15 @@ class Stack(NamedTuple):
 
     layers: Layer
 
+    @property
+    def weight(self) -> Float[Array, "l ..."]:
+        """The weights of all layers, along a leading axis."""
+        return self.layers.weight
+
+    @property
+    def bias(self) -> Float[Array, "l ..."] | None:
+        """The biases of all layers, along a leading axis, or None for none."""
+        return self.layers.bias
+
 
 Params: TypeAlias = tuple[Layer | Stack, ...]

@@ -109,7 +109,7 @@ def penalty(params: Params, l2: Scalar | None) -> Scalar:
     """Returns λ‖W‖² over the weights of all layers."""
     if l2 is None:
         return 0.0
-    squares = [jnp.sum(jnp.square(bare(layer).weight)) for layer in params]
+    squares = [jnp.sum(jnp.square(layer.weight)) for layer in params]
     total = sum(squares[1:], start=squares[0])
     return jnp.asarray(l2, total.dtype) * total
 
@@ -122,7 +122,7 @@ def decay(gradient: Params, params: Params, l2: Scalar | None) -> Params:
     def decayed(g: Any, p: Any) -> Any:
         return g._replace(weight=g.weight + jnp.asarray(2 * l2, p.weight.dtype) * p.weight)
 
+    pairs = zip(map(bare, gradient), params, strict=True)
     return tuple(
-        Stack(decayed(g.layers, p.layers)) if isinstance(p, Stack) else decayed(g, p)
-        for g, p in zip(gradient, params, strict=True)
+        Stack(decayed(g, p.layers)) if isinstance(p, Stack) else decayed(g, p) for g, p in pairs
     )

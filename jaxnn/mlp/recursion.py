@@ -87,11 +87,13 @@ def walk(
         layer, record = params[i], tape.record(i)
         last = i == len(params) - 1
         other = None if beside is None else beside[i]
-        retreat = _retreat_stack if isinstance(layer, Stack) else _retreat
-        grad, seen = retreat(
-            layer, record, other, grad, None if last else tape.scale,
-            visit=visit, activation=names[last],
-        )  # fmt: skip
+        scale, name = None if last else tape.scale, names[last]
+        if isinstance(layer, Stack):
+            grad, seen = _retreat_stack(
+                layer, record, other, grad, scale, visit=visit, activation=name
+            )
+        else:
+            grad, seen = _retreat(layer, record, other, grad, scale, visit=visit, activation=name)
         found.append(seen)
     return tuple(reversed(found)), thin(grad, tape.input_kept, tape.input_scale)
 

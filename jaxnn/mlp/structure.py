@@ -27,12 +27,12 @@ def bare(layer: Layer | Stack) -> Layer:
 
 def length(layer: Layer | Stack) -> int:
     """Returns how many layers it stands for."""
-    return layer.layers.weight.shape[0] if isinstance(layer, Stack) else 1
+    return layer.weight.shape[0] if isinstance(layer, Stack) else 1
 
 
 def input_width(layer: Layer | Stack) -> int:
     """Returns how wide the rows are that go in."""
-    return bare(layer).weight.shape[-1]
+    return layer.weight.shape[-1]
 
 
 def over(layer: Layer | Stack, f: Callable[..., Any], *args: Any) -> Any:

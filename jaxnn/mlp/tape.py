@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxnn import checks
 from jaxnn.mlp.activations import ACTIVATIONS
 from jaxnn.mlp.layers import Layer, Params, Stack
-from jaxnn.mlp.structure import check_network, input_width, length
+from jaxnn.mlp.structure import bare, check_network, input_width, length
 from jaxnn.mlp.thinning import check_dropout, dropout_mask, dropout_scale, thin
 from jaxnn.types import Key, Scalar
 
@@ -141,7 +141,8 @@ def run(
         input_kept = dropout_mask(jax.random.fold_in(key, INPUT), input_keep_prob, h.shape)
     h = thin(h, input_kept, input_scale)
     records, i = [], 0
-    for layer in params[:-1]:
+    *hidden, output = params
+    for layer in hidden:
         if isinstance(layer, Stack):
             h, record = _advance_stack(layer, h, key, i, keep_prob, scale, activation=activation)
         else:
@@ -149,9 +150,9 @@ def run(
             h, record = _advance(layer, h, layer_key, keep_prob, scale, activation=activation)
         records.append(record)
         i += length(layer)
-    h, record = _advance(params[-1], h, None, 1.0, None, activation=output_activation)
-    columns = zip(*records, record, strict=True)
-    return h, Tape(*map(tuple, columns), scale, input_kept, input_scale), shape
+    h, record = _advance(bare(output), h, None, 1.0, None, activation=output_activation)
+    inputs, linear, memory, kept = zip(*records, record, strict=True)
+    return h, Tape(inputs, linear, memory, kept, scale, input_kept, input_scale), shape
 
 
 def forward(

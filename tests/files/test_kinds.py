@@ -11,6 +11,7 @@ NAMES = {
     *("gmm.GMM", "gmm.Full", "gmm.Tied", "gmm.Diag", "gmm.Spherical", "gmm.Eigen"),
     *("gmm.Ellipsoid", "gmm.Factors", "gmm.BayesGMM", "gmm.Dirichlet", "gmm.StickBreaking"),
     *("kde.KDE", "kde.Bounded", "kde.Classes", "mlp.Dense", "mlp.Maxout", "neuron.Neuron"),
+    *("mlp.Residual", "mlp.Stack"),
     *("perceptron.Perceptron", "rbm.Bernoulli", "rbm.Gaussian", "train.Standardiser"),
     *("mdn.MDN", "gmm.Unconstrained"),
 }

@@ -41,6 +41,7 @@ MODELS = {
     "classes": lambda: kde.class_conditional(X, np.arange(30) % 2, 2, bandwidth=0.5),
     "mlp": lambda: mlp.init(KEY, (2, 3, 1)),
     "mlp no bias": lambda: mlp.init(KEY, (2, 3, 1), bias=False, dtype=jnp.float64),
+    "mlp stacked": lambda: mlp.init(KEY, (2, 3, 3, 3, 1), residual=True, stacked=True),
     "maxout": lambda: mlp.init(KEY, (2, 3, 1), activation="identity", pieces=2),
     "mdn": lambda: mdn.init(KEY, mixture("full"), 2, (3,)),
     "perceptron": lambda: perceptron.Perceptron(jnp.ones((1, 2)), None),
