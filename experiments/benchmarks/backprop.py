@@ -90,7 +90,10 @@ def one(name: str, case: Case, dtype: Any, rounds: int) -> None:
         found[method] = compiled(params, batch, key)[1]
         many = jax.jit(repeated)
         rivals[method] = lambda many=many: many(params, batch, key)
-    flat = [np.concatenate([np.ravel(g) for g in jax.tree.leaves(f)]) for f in found.values()]
+    flat = [
+        np.concatenate([np.ravel(np.asarray(g, float)) for g in jax.tree.leaves(f)])
+        for f in found.values()
+    ]
     gap = np.linalg.norm(flat[1] - flat[0]) / np.linalg.norm(flat[0])
     race(
         f"{name}, batch {case.rows}, {jnp.dtype(dtype).name}, {case.repeats} gradients; they "
