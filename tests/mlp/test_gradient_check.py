@@ -97,6 +97,16 @@ def test_kinks_anywhere_within_the_step_are_seen_and_beyond_it_are_not(share):
     assert not beyond.wrong.any()
 
 
+def cube(point, batch, key):
+    del batch, key
+    return jnp.sum(point**3), 3 * point**2
+
+
+def test_differences_are_exact_for_a_cubic():
+    found = mlp.check_gradient(KEYS[2], cube, jnp.ones(2), None, step=0.5, directions=2)
+    np.testing.assert_allclose(found.by_differences, found.by_hand, rtol=1e-12)
+
+
 def test_it_can_be_traced_and_mapped():
     keys = jax.random.split(KEYS[3], 2)
     check = lambda key: mlp.check_gradient(key, absolute, jnp.ones(2), jnp.zeros(2), directions=3)

@@ -60,3 +60,12 @@ def test_the_python_number_one_draws_nothing():
     assert "random_bits" not in jaxpr
     jaxpr = str(jax.make_jaxpr(lambda x: mlp.forward(PARAMS, x, key=KEYS[2], keep_prob=0.5)[0])(X))
     assert "random_bits" in jaxpr
+
+
+def test_the_mask_of_the_rows_is_no_mask_of_a_layer():
+    params = mlp.init(KEYS[0], (40, 40, 3), dtype=jnp.float64)
+    x = jnp.ones((50, 40))
+    _, tape = mlp.forward(params, x, keep_prob=0.5, input_keep_prob=0.5, key=KEYS[2])
+    np.testing.assert_allclose(tape.inputs[0], jnp.where(tape.input_kept, 2.0, 0.0))
+    masks = jnp.stack([tape.input_kept.ravel(), tape.kept[0].ravel()]).astype(float)
+    assert abs(float(jnp.corrcoef(masks)[0, 1])) < 5 / 2000**0.5
