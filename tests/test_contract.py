@@ -38,6 +38,7 @@ X = rng.normal(size=(N, D))
 W = rng.uniform(0.5, 1.5, N)
 Y = rng.integers(0, K, N)
 KEY = jax.random.key(0)
+JITTED = type(jax.jit(lambda: 0))
 MEMBERS = jnp.arange(N)
 SQUARE = np.random.default_rng(1).normal(size=(N, N))
 FAMILIES = ("full", "tied", "diag", "spherical")
@@ -425,6 +426,7 @@ NO_ROW = {
     "files.save": "writes a file",
     "files.load": "reads a file",
     "files.read": "reads a file",
+    "train.segments": "returns functions",
     "sweep.grid": "makes the members, on the host",
     "sweep.random": "makes the members, on the host",
     "sweep.sobol": "makes the members, on the host",
@@ -455,7 +457,7 @@ def public_functions() -> dict[str, Callable[..., Any]]:
         ]
         for name in names:
             value = getattr(module, name)
-            if inspect.isfunction(value) or isinstance(value, type(train.segment)):
+            if inspect.isfunction(value) or isinstance(value, JITTED):
                 found[f"{module_name}.{name}"] = value
     return found
 

@@ -8,9 +8,10 @@ from jaxnn.train.norms import max_norm
 from jaxnn.train.opt_state import OptimizerState, check_state
 from jaxnn.train.optimizers import FLAVOURS, OPTIMIZERS, optimizer
 from jaxnn.train.schedules import SCHEDULES, schedule
+from jaxnn.train.segments import segments
 from jaxnn.train.state import History, Trained, TrainState
 from jaxnn.train.stopping import Stopping
-from jaxnn.train.trainer import fit, segment
+from jaxnn.train.trainer import fit
 
 __all__ = [
     "AUGMENTATIONS",
@@ -36,6 +37,6 @@ __all__ = [
     "max_norm",
     "optimizer",
     "schedule",
-    "segment",
+    "segments",
     "split",
 ]

@@ -147,8 +147,44 @@ def epoch_batches(
     checks.key(where, key)
     n = checks.count(where, "n", n)
     size = min(checks.count(where, "batch_size", batch_size), n)
-    batches = -(-n // size)
-    order = jax.random.permutation(key, n)
-    position = jnp.arange(batches * size)
-    rows = order[position % n].reshape(batches, size)
-    return rows, (position < n).astype(jnp.float32).reshape(batches, size)
+    rows, real = epoch_order(key, n, size)
+    return rows[:, 0], real[:, 0]
+
+
+def epoch_order(
+    key: Key,
+    n: int,
+    size: int,
+    parts: int = 1,
+    shuffle: bool = True,
+    sampling: Float[Array, " n"] | None = None,
+) -> tuple[Int[Array, "b k s"], Float[Array, "b k s"]]:
+    """Returns the row numbers of one epoch in b steps of k parts, and 1 for each or 0 for filling.
+
+    With `sampling` an epoch is n draws in proportion to it (see `train.fit`).
+    """
+    if sampling is not None:
+        order = _draws(key, sampling)
+    else:
+        order = jax.random.permutation(key, n) if shuffle else jnp.arange(n)
+    parts = min(parts, -(-n // size))
+    steps = -(-n // (size * parts))
+    position = jnp.arange(steps * parts * size)
+    rows = order[position % n].reshape(steps, parts, size)
+    return rows, (position < n).astype(jnp.float32).reshape(steps, parts, size)
+
+
+def _draws(key: Key, sampling: Float[Array, " n"]) -> Int[Array, " n"]:
+    """Returns n row numbers, row i either ⌊n p_i⌋ or ⌈n p_i⌉ times, in random order.
+
+    Systematic resampling (Madow, 1949) along a random order: as unbiased as independent draws,
+    with less spread.
+    """
+    n = len(sampling)
+    key_along, key_offset, key_order = jax.random.split(key, 3)
+    along = jax.random.permutation(key_along, n)
+    edges = jnp.cumsum(sampling[along])
+    offset = jax.random.uniform(key_offset, (), sampling.dtype)
+    marks = (jnp.arange(n) + offset) / n * edges[-1]
+    found = along[jnp.minimum(jnp.searchsorted(edges, marks, side="right"), n - 1)]
+    return jax.random.permutation(key_order, found)

@@ -1,7 +1,7 @@
-"""What `train.fit` is given, checked and made into arrays before anything is compiled."""
+"""What a training is given, checked and made into arrays before anything is compiled."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,71 +9,147 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from jaxnn import checks
 from jaxnn.train.data import Batch, leading
-from jaxnn.types import Key, ValueAndGrad
+from jaxnn.train.optimizers import optimizer as make_optimizer
+from jaxnn.train.state import Choices, Plan, Rows, Score
+from jaxnn.types import Key, Scalar, ValueAndGrad
 
-Score = Callable[[PyTree, Batch], Float[Array, ""]]
-WHERE = "train.fit"
 LONGEST = jnp.iinfo(jnp.int32).max
 
 
-def number(name: str, x: Any, dtype: Any) -> Float[Array, ""]:
+class Job(NamedTuple):
+    """A training that was checked: what its compiled parts take."""
+
+    params: PyTree
+    rows: Rows
+    plan: Plan
+    choices: Choices
+
+
+def prepare(
+    where: str,
+    key: Key,
+    params: PyTree,
+    batch: Batch,
+    value_and_grad: ValueAndGrad,
+    *,
+    epochs: int,
+    optimizer: str = "adam",
+    learning_rate: Scalar = 1e-3,
+    batch_size: int | None = None,
+    accumulate: int = 1,
+    shuffle: bool = True,
+    sampling: Float[Array, " n"] | None = None,
+    l2: Scalar = 0.0,
+    validation: Batch | None = None,
+    validate_every: int = 1,
+    score: Score | None = None,
+    metrics: Mapping[str, Score] | None = None,
+    patience: int | Int[Array, ""] | None = None,
+    min_gain: Scalar = 0.0,
+    **options: Scalar,
+) -> Job:
+    """Returns what a training needs; raises what `train.fit` says."""
+    checks.key(where, key)
+    epochs = checks.count(where, "epochs", epochs)
+    params, dtype = parameters(where, params)
+    batch, weight = rows(where, "batch", batch, dtype)
+    n = len(weight)
+    size = n
+    if batch_size is not None:
+        size = min(n, checks.count(where, "batch_size", batch_size))
+    if sampling is not None:
+        sampling = checks.weights(where, "sampling", sampling, n).astype(dtype)
+    given = {"learning_rate": learning_rate, "l2": l2, "min_gain": min_gain}
+    numbers = {name: number(where, name, x, dtype) for name, x in given.items()}
+    make_optimizer(optimizer, learning_rate, **options)  # checks name and options
+    slot(where, value_and_grad, params, batch._replace(weight=weight), key)
+    named = tuple(sorted((metrics or {}).items()))
+    if validation is not None:
+        held_out, held_weight = rows(where, "validation", validation, dtype)
+        validation = held_out._replace(weight=held_weight)
+        judge(where, value_and_grad, score, named, params, validation)
+    elif named:
+        raise ValueError(f"{where}: metrics need a validation batch to look at, got None")
+    plan = Plan(
+        **numbers,
+        patience=_patience(where, patience, validation),
+        options={name: number(where, name, x, dtype) for name, x in options.items()},
+    )
+    choices = Choices(
+        value_and_grad=value_and_grad,
+        optimizer=optimizer,
+        epochs=epochs,
+        batch_size=size,
+        accumulate=checks.count(where, "accumulate", accumulate),
+        shuffle=shuffle,
+        validate_every=checks.count(where, "validate_every", validate_every),
+        score=score,
+        metrics=named,
+        finite=bool(jax.config.jax_debug_nans),  # pyright: ignore[reportAttributeAccessIssue]
+    )
+    return Job(params, Rows(batch, weight, sampling, validation), plan, choices)
+
+
+def number(where: str, name: str, x: Any, dtype: Any) -> Float[Array, ""]:
     """Returns one number that is not negative, perhaps traced, as an array of `dtype`."""
     if not isinstance(x, int | float) and not hasattr(x, "dtype"):
-        raise TypeError(f"{WHERE}: {name} must be a number, got {type(x).__name__}")
-    checks.shape(WHERE, name, jnp.asarray(x), ())
-    checks.non_negative(WHERE, name, x)
+        raise TypeError(f"{where}: {name} must be a number, got {type(x).__name__}")
+    checks.shape(where, name, jnp.asarray(x), ())
+    checks.non_negative(where, name, x)
     return jnp.asarray(x, dtype)
 
 
-def patience(epochs: Any, validation: Batch | None) -> Int[Array, ""]:
+def _patience(where: str, epochs: Any, validation: Batch | None) -> Int[Array, ""]:
     """Returns the patience as an array; None is more than any run can take."""
     if epochs is None:
         epochs = LONGEST
     elif validation is None:
-        raise ValueError(f"{WHERE}: patience needs a validation batch to watch, got None")
+        raise ValueError(f"{where}: patience needs a validation batch to watch, got None")
     elif checks.concrete(epochs):
-        epochs = checks.count(WHERE, "patience", epochs, most=LONGEST)
+        epochs = checks.count(where, "patience", epochs, most=LONGEST)
     array = jnp.asarray(epochs, jnp.int32)
-    checks.shape(WHERE, "patience", array, ())
+    checks.shape(where, "patience", array, ())
     return array
 
 
-def parameters(params: PyTree) -> tuple[PyTree, Any]:
+def parameters(where: str, params: PyTree) -> tuple[PyTree, Any]:
     """Returns parameters as arrays, and the floating-point type that they all have."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     if not leaves:
-        raise ValueError(f"{WHERE}: params must hold at least one array, got {params!r}")
+        raise ValueError(f"{where}: params must hold at least one array, got {params!r}")
     names = [f"params{jax.tree_util.keystr(path)}" for path, _ in leaves]
     arrays = [
-        checks.floating(WHERE, name, leaf) for name, (_, leaf) in zip(names, leaves, strict=True)
+        checks.floating(where, name, leaf) for name, (_, leaf) in zip(names, leaves, strict=True)
     ]
     dtype = arrays[0].dtype
     for name, array in zip(names, arrays, strict=True):
-        checks.same_dtype(WHERE, name, array, names[0], dtype)
+        checks.same_dtype(where, name, array, names[0], dtype)
     return jax.tree.map(lambda p: jnp.asarray(p, dtype), params), dtype  # no weak types
 
 
-def rows(name: str, batch: Batch, dtype: Any) -> tuple[Batch, Float[Array, " n"]]:
+def rows(where: str, name: str, batch: Batch, dtype: Any) -> tuple[Batch, Float[Array, " n"]]:
     """Returns a batch of arrays without weights, and its weights, ones where there were none."""
     if not isinstance(batch, Batch):
         raise TypeError(
-            f"{WHERE}: {name} must be a train.Batch, got {type(batch).__name__}; "
+            f"{where}: {name} must be a train.Batch, got {type(batch).__name__}; "
             "write Batch(x=x, y=y)"
         )
     try:
         batch = jax.tree.map(jnp.asarray, batch)
     except (TypeError, ValueError) as error:
         raise TypeError(
-            f"{WHERE}: {name} must hold arrays of numbers ({str(error).splitlines()[0]})"
+            f"{where}: {name} must hold arrays of numbers ({str(error).splitlines()[0]})"
         ) from None
-    n = leading(WHERE, name, batch)
+    n = leading(where, name, batch)
     if batch.weight is None:
         return batch, jnp.ones(n, dtype)
-    weight = checks.weights(WHERE, f"{name}.weight", batch.weight, n)
+    weight = checks.weights(where, f"{name}.weight", batch.weight, n)
     return batch._replace(weight=None), weight.astype(dtype)
 
 
-def slot(value_and_grad: ValueAndGrad, params: PyTree, batch: Batch, key: Key | None) -> None:
+def slot(
+    where: str, value_and_grad: ValueAndGrad, params: PyTree, batch: Batch, key: Key | None
+) -> None:
     """Raises unless the function returns a number, and a gradient in the shape of `params`.
 
     It is only traced, and only in `params`: of rows that are known it still sees the values, so
@@ -84,31 +160,46 @@ def slot(value_and_grad: ValueAndGrad, params: PyTree, batch: Batch, key: Key | 
     def look(params: PyTree) -> None:
         returned = value_and_grad(params, batch, key)
         if not isinstance(returned, tuple) or len(returned) != 2:
-            raise TypeError(f"{WHERE}: {what}, got {type(returned).__name__}")
+            raise TypeError(f"{where}: {what}, got {type(returned).__name__}")
         value, gradient = returned
-        _scalar("the value of value_and_grad", value)
+        _scalar(where, "the value of value_and_grad", value)
         given, wanted = jax.tree.structure(gradient), jax.tree.structure(params)
         if given != wanted:
-            raise ValueError(f"{WHERE}: {what}, the gradient like params {wanted}, got {given}")
+            raise ValueError(f"{where}: {what}, the gradient like params {wanted}, got {given}")
         leaves = jax.tree_util.tree_leaves_with_path(gradient)
         for (path, g), p in zip(leaves, jax.tree.leaves(params), strict=True):
-            checks.shape(WHERE, f"gradient{jax.tree_util.keystr(path)}", g, p.shape)
+            checks.shape(where, f"gradient{jax.tree_util.keystr(path)}", g, p.shape)
 
     jax.eval_shape(look, params)
 
 
 def judge(
-    value_and_grad: ValueAndGrad, score: Score | None, params: PyTree, validation: Batch
+    where: str,
+    value_and_grad: ValueAndGrad,
+    score: Score | None,
+    metrics: tuple[tuple[str, Score], ...],
+    params: PyTree,
+    validation: Batch,
 ) -> None:
     """Raises unless the held-out rows can be scored: by `score`, or else by their loss."""
     if score is None:
-        slot(value_and_grad, params, validation, None)
+        slot(where, value_and_grad, params, validation, None)
     else:
-        jax.eval_shape(lambda p: _scalar("the value of score", score(p, validation)), params)
+        metrics = (("score", score), *metrics)
+    for name, metric in metrics:
+        if not callable(metric):
+            raise TypeError(
+                f"{where}: {name} must be a function of parameters and rows, "
+                f"got {type(metric).__name__}"
+            )
+        look = lambda p, name=name, metric=metric: _scalar(
+            where, f"the value of {name}", metric(p, validation)
+        )
+        jax.eval_shape(look, params)
 
 
-def _scalar(name: str, value: Any) -> None:
+def _scalar(where: str, name: str, value: Any) -> None:
     array = jnp.asarray(value)
     if not jnp.issubdtype(array.dtype, jnp.floating):
-        raise TypeError(f"{WHERE}: {name} must be a floating-point number, got {array.dtype}")
-    checks.shape(WHERE, name, array, ())
+        raise TypeError(f"{where}: {name} must be a floating-point number, got {array.dtype}")
+    checks.shape(where, name, array, ())

@@ -1,12 +1,17 @@
-"""What a training run carries, and what it leaves behind."""
+"""What a training run is told, what it carries, and what it leaves behind."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from jaxnn.train.data import Batch
 from jaxnn.train.stopping import Stopping
-from jaxnn.types import Key
+from jaxnn.types import Key, ValueAndGrad
+
+Score = Callable[[PyTree, Batch], Float[Array, ""]]
 
 
 class Plan(NamedTuple):
@@ -19,35 +24,75 @@ class Plan(NamedTuple):
     options: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Choices:
+    """The static choices of a run; `finite` where JAX looks for NaN (see `epochs.blank`)."""
+
+    value_and_grad: ValueAndGrad
+    optimizer: str
+    epochs: int
+    batch_size: int
+    accumulate: int
+    shuffle: bool
+    validate_every: int
+    score: Score | None
+    metrics: tuple[tuple[str, Score], ...]
+    finite: bool
+
+
+class Rows(NamedTuple):
+    """All rows of a run: `batch` without weights, `validation` with; `sampling` or None."""
+
+    batch: Batch
+    weight: Float[Array, " n"]
+    sampling: Float[Array, " n"] | None
+    validation: Batch | None
+
+
+class History(NamedTuple):
+    """Per epoch: mean training loss (without the L2 term), validation score and metrics.
+
+    NaN where an epoch was not run or not validated; infinity while `jax_debug_nans` is on, since
+    JAX then refuses every NaN.
+    """
+
+    loss: Float[Array, " epochs"]
+    validation: Float[Array, " epochs"]
+    metrics: dict[str, Float[Array, " epochs"]]
+
+
 class TrainState(NamedTuple):
-    """What one epoch hands to the next; `halted` once patience is out or `diverged`."""
+    """What one epoch hands to the next.
+
+    `halted` once nothing is left to do: all epochs ran, patience is out, or it `diverged`, and
+    then `bad_batch` and `bad_leaf` say where (see `Trained`). `best` is None without validation.
+    """
 
     params: PyTree
     opt_state: optax.OptState
-    best: Stopping
+    best: Stopping | None
     key: Key
     epoch: Int[Array, ""]
     halted: Bool[Array, ""]
     diverged: Bool[Array, ""]
-
-
-class History(NamedTuple):
-    """Per epoch: mean training loss (without the L2 term) and validation score; NaN if not run."""
-
-    loss: Float[Array, " epochs"]
-    validation: Float[Array, " epochs"]
+    bad_batch: Int[Array, ""]
+    bad_leaf: Int[Array, ""]
+    history: History
 
 
 class Trained(NamedTuple):
-    """A finished run.
+    """A finished run, or the state of one that goes on.
 
     With a validation set `params` are those of `best_epoch` (counted from 0) and `value` is their
     score; if the score never was a number, `value` is infinite and they are the ones given.
     Without one, they are the last, and `value` is the training loss of the last epoch.
 
-    `epochs` ran. `diverged`: the loss of the last of them, or the parameters after it, were not
-    finite. That epoch was undone, so `params` are finite always; without a validation set `value`
-    is then NaN, and `best_epoch` -1 if it was the first.
+    `epochs` ran, the last of them perhaps in part: `diverged` says that the loss, the gradient or
+    the parameters after a step of it were not finite. That step was undone, so `params` are
+    finite always; it is number `bad_batch` of epoch `epochs - 1`, and `bad_leaf` is the first
+    array of the parameters that was not finite, in the order of `jax.tree.leaves` (-1: the loss
+    alone). Both are -1 for a run that did not diverge. `describe` makes a sentence of it. Without
+    a validation set `value` is then NaN, and `best_epoch` the last complete one, or -1.
     """
 
     params: PyTree
@@ -55,4 +100,6 @@ class Trained(NamedTuple):
     best_epoch: Int[Array, ""]
     epochs: Int[Array, ""]
     diverged: Bool[Array, ""]
+    bad_batch: Int[Array, ""]
+    bad_leaf: Int[Array, ""]
     history: History

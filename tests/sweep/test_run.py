@@ -59,7 +59,7 @@ def compiled(caplog, function):
     caplog.clear()
     with jax.log_compiles(), caplog.at_level(logging.WARNING):
         jax.block_until_ready(function())
-    names = ("Compiling jit(_chunk)", "Compiling jit(_segment)")
+    names = ("Compiling jit(_chunk)", "Compiling jit(run)")
     return sum(record.getMessage().startswith(names) for record in caplog.records)
 
 

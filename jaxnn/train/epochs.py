@@ -1,0 +1,154 @@
+"""A pure segment of epochs: passes over the rows, validation, early stopping, history.
+
+A segment is one `lax.scan` over epochs.  An epoch depends only on the state and on its number, so
+the length of the segments changes nothing; once a run has stopped, its epochs are skipped.  All
+numbers are traced: `vmap` over keys, learning rates, decays, data.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Int, PyTree
+
+from jaxnn.train import step, stopping
+from jaxnn.train.data import Batch
+from jaxnn.train.state import Choices, History, Plan, Rows, Trained, TrainState
+from jaxnn.types import Key
+
+
+def blank(choices: Choices, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    """Returns what stands for numbers that there are none of."""
+    return jnp.full(shape, jnp.inf if choices.finite else jnp.nan, dtype)
+
+
+def start(key: Key, params: PyTree, rows: Rows, plan: Plan, choices: Choices) -> TrainState:
+    """Returns the state before the first epoch."""
+    off, zero = jnp.zeros((), bool), jnp.zeros((), jnp.int32)
+    dtype = plan.learning_rate.dtype
+    none = blank(choices, (choices.epochs,), dtype)
+    return TrainState(
+        params=params,
+        opt_state=step.transformation(plan, choices).init(params),
+        best=None if rows.validation is None else stopping.start(params, dtype),
+        key=key,
+        epoch=zero,
+        halted=off,
+        diverged=off,
+        bad_batch=zero - 1,
+        bad_leaf=zero - 1,
+        history=History(none, none, {name: none for name, _ in choices.metrics}),
+    )
+
+
+def _judge(params: PyTree, batch: Batch, choices: Choices, dtype: DTypeLike) -> dict[str, Array]:
+    """Returns the validation score under "", and the metrics under their names."""
+    if choices.score is None:  # no key: evaluation, hence no dropout
+        score = choices.value_and_grad(params, batch, None)[0]
+    else:
+        score = choices.score(params, batch)
+    found = {name: metric(params, batch) for name, metric in choices.metrics}
+    return {name: jnp.asarray(x).astype(dtype) for name, x in ({"": score} | found).items()}
+
+
+def close_epoch(
+    state: TrainState,
+    walk: step.Walk,
+    due: Bool[Array, ""],
+    rows: Rows,
+    plan: Plan,
+    choices: Choices,
+) -> tuple[TrainState, History]:
+    """Returns the state after an epoch whose passes are over, and its line of history.
+
+    `due` says whether it is time to validate; not one per member, so that `vmap` keeps it a
+    branch.
+    """
+    dtype = walk.loss.dtype
+    good = walk.bad_batch < 0
+    best, out = state.best, False
+    none = blank(choices, (), dtype)
+    found = {"": none} | {name: none for name, _ in choices.metrics}
+    validation = rows.validation
+    if validation is not None and best is not None:
+        look = lambda params: _judge(params, validation, choices, dtype)
+        if choices.validate_every == 1:
+            found = look(walk.params)
+        else:
+            found = jax.lax.cond(due, look, lambda _, none=found: none, walk.params)
+        new = stopping.update(best, found[""], walk.params, state.epoch, plan.min_gain)
+        best = new._replace(wait=jnp.where(due, new.wait, best.wait))  # a blank never is better
+        out = stopping.exhausted(best, plan.patience)
+    ended = state.epoch + 1 >= choices.epochs
+    state = state._replace(
+        params=walk.params,
+        opt_state=walk.opt_state,
+        best=best,
+        epoch=state.epoch + 1,
+        halted=ended | ~good | out,
+        diverged=~good,
+        bad_batch=walk.bad_batch,
+        bad_leaf=walk.bad_leaf,
+    )
+    return state, History(walk.loss / walk.mass, found.pop(""), found)
+
+
+def write(history: History, at: Int[Array, " e"], lines: History) -> History:
+    """Returns the history with lines of some epochs, those beyond the last one dropped."""
+    return jax.tree.map(lambda all, some: all.at[at].set(some, mode="drop"), history, lines)
+
+
+def rounded(epochs: int, choices: Choices) -> int:
+    """Returns the length of a segment: the next multiple of `validate_every`."""
+    return -(-epochs // choices.validate_every) * choices.validate_every
+
+
+def segment(
+    state: TrainState, rows: Rows, plan: Plan, *, choices: Choices, epochs: int
+) -> TrainState:
+    """Returns the state after `epochs` more epochs, a multiple of `validate_every`.  Pure."""
+    dtype = plan.learning_rate.dtype
+
+    def epoch(state: TrainState, due: Bool[Array, ""]) -> tuple[TrainState, History]:
+        key = jax.random.fold_in(jax.random.fold_in(state.key, state.epoch), 1)
+        walk = step.begin(state.params, state.opt_state, dtype)
+        walk = step.walk_over(walk, rows, key, plan, choices)
+        return close_epoch(state, walk, due, rows, plan, choices)
+
+    none = blank(choices, (), dtype)
+    nothing = History(none, none, {name: none for name, _ in choices.metrics})
+    skip = lambda state, _: (state, nothing)
+
+    def body(state: TrainState, due: Bool[Array, ""]) -> tuple[TrainState, History]:
+        return jax.lax.cond(state.halted, skip, epoch, state, due)
+
+    # The first epoch of a segment is a multiple of `validate_every`: what is due is no secret of
+    # the state.  Counted from the last epoch, which is always due.
+    number = jnp.arange(epochs)
+    due = (choices.epochs - 1 - number) % choices.validate_every == 0
+    after, lines = jax.lax.scan(body, state, due)
+    return after._replace(history=write(state.history, state.epoch + number, lines))
+
+
+def finish(state: TrainState) -> Trained:
+    """Returns what a state has come to."""
+    best = state.best
+    last = state.history.loss[state.epoch - 1]
+    last = jnp.where(state.diverged, jnp.nan, jnp.where(state.epoch > 0, last, jnp.inf))
+    return Trained(
+        params=state.params if best is None else best.params,
+        value=last if best is None else best.value,
+        best_epoch=state.epoch - 1 - state.diverged if best is None else best.epoch,
+        epochs=state.epoch,
+        diverged=state.diverged,
+        bad_batch=state.bad_batch,
+        bad_leaf=state.bad_leaf,
+        history=state.history,
+    )
+
+
+def run(
+    key: Key, params: PyTree, rows: Rows, plan: Plan, *, choices: Choices, epochs: int
+) -> Trained:
+    """Returns a whole run of one segment.  Pure; see `train.fit`."""
+    state = start(key, params, rows, plan, choices)
+    return finish(segment(state, rows, plan, choices=choices, epochs=epochs))

@@ -1,0 +1,97 @@
+"""Oracles: early stopping worked by hand, and invariants."""
+
+from functools import partial
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from training import (
+    CLASSES,
+    HELD_OUT,
+    KEY,
+    LINE,
+    NET,
+    PLAIN,
+    START,
+    N,
+    X,
+    Y,
+    close,
+    countdown,
+    equal,
+    squares,
+)
+
+from jaxnn import mlp, train
+from jaxnn.train import Batch
+
+SCRIPT = jnp.array([5.0, 3.0, 4.0, 2.0, 2.5, 2.4, 2.1, 1.0, 0.0, 0.0])
+# (scores, options, best epoch, epochs that ran), worked by hand; patience is out after as many
+# epochs without gain, and the 1 of epoch 7 is never reached.
+STOPPED = {
+    "none": (SCRIPT, {}, 8, 10),
+    "patience 3": (SCRIPT, {"patience": 3}, 3, 7),
+    "patience 1": (SCRIPT, {"patience": 1}, 1, 3),
+    "patience 4": (SCRIPT, {"patience": 4}, 8, 10),
+    "least gain": (SCRIPT, {"patience": 3, "min_gain": 2.5}, 3, 7),
+    "large gain": (SCRIPT, {"patience": 2, "min_gain": 2.5}, 0, 3),
+    "NaN": (SCRIPT.at[1].set(jnp.nan), {"patience": 2}, 3, 6),
+    "traced": (SCRIPT, {"patience": jnp.array(3)}, 3, 7),
+}
+
+
+def script(params, batch):
+    """The score of the epoch that the parameter counts."""
+    return batch.x[params["epoch"].astype(int), 0]
+
+
+@pytest.mark.parametrize("segment_epochs", [None, 1, 4], ids=str)
+@pytest.mark.parametrize("case", STOPPED)
+def test_patience_stops_and_the_best_parameters_come_back(case, segment_epochs):
+    """Oracle: worked by hand; the parameter counts the epochs, so it tells which one it is."""
+    scores, options, best_epoch, epochs = STOPPED[case]
+    run = train.fit(
+        KEY,
+        {"epoch": jnp.array(-1.0)},
+        LINE,
+        countdown,
+        epochs=10,
+        optimizer="sgd",
+        learning_rate=1.0,
+        validation=Batch(x=scores[:, None]),
+        score=script,
+        segment_epochs=segment_epochs,
+        **options,
+    )
+    assert (int(run.best_epoch), int(run.epochs)) == (best_epoch, epochs)
+    assert float(run.params["epoch"]) == best_epoch
+    assert float(run.value) == float(scores[best_epoch])
+    assert not bool(run.diverged)
+    rest = jnp.full(10 - epochs, jnp.nan)
+    np.testing.assert_array_equal(run.history.validation, jnp.append(scores[:epochs], rest))
+    np.testing.assert_array_equal(run.history.loss, jnp.append(jnp.zeros(epochs), rest))
+
+
+def test_the_value_is_the_score_of_the_parameters():
+    """Invariant: a network that overfits; the value is the least of the history, not the last."""
+    run = train.fit(KEY, NET, CLASSES, PLAIN, epochs=150, learning_rate=0.05, validation=HELD_OUT)
+    held_out = run.history.validation
+    assert float(run.value) == float(jnp.min(held_out)) < float(held_out[-1])
+    assert int(run.best_epoch) == int(jnp.argmin(held_out))
+    close(run.value, mlp.mean_loss(run.params, HELD_OUT, None, activation="tanh"))
+
+
+def test_the_score_weighs_the_held_out_rows():
+    """Invariant: a held-out row of weight zero is absent."""
+    run = partial(train.fit, KEY, START, LINE, squares, epochs=4)
+    part = Batch(x=X[:4], y=Y[:4])
+    weighted = LINE._replace(weight=(jnp.arange(N) < 4).astype(float))
+    close(run(validation=part).history, run(validation=weighted).history)
+
+
+def test_a_score_that_never_is_a_number_leaves_the_start():
+    """Oracle: NaN is never better, so no epoch was."""
+    score = lambda params, batch: params["bias"] * jnp.nan
+    run = train.fit(KEY, START, LINE, squares, epochs=2, validation=LINE, score=score)
+    equal(run.params, START)
+    assert float(run.value) == jnp.inf
