@@ -11,6 +11,7 @@ from jaxnn.train.schedules import SCHEDULES, schedule
 from jaxnn.train.segments import segments
 from jaxnn.train.state import History, Trained, TrainState
 from jaxnn.train.stopping import Stopping
+from jaxnn.train.stream import fit_stream
 from jaxnn.train.trainer import fit
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "check_state",
     "epoch_batches",
     "fit",
+    "fit_stream",
     "max_norm",
     "optimizer",
     "schedule",

@@ -40,6 +40,14 @@ def start(key: Key, params: PyTree, rows: Rows, plan: Plan, choices: Choices) ->
     )
 
 
+def pass_key(key: Key, epoch: Int[Array, ""], chunk: Int[Array, ""] | int = 0) -> Key:
+    """Returns the key of a pass over a chunk of rows, the only one where all are in memory.
+
+    The 0 of an epoch is left for what comes before its passes.
+    """
+    return jax.random.fold_in(jax.random.fold_in(key, epoch), 1 + chunk)
+
+
 def _judge(params: PyTree, batch: Batch, choices: Choices, dtype: DTypeLike) -> dict[str, Array]:
     """Returns the validation score under "", and the metrics under their names."""
     if choices.score is None:  # no key: evaluation, hence no dropout
@@ -92,9 +100,18 @@ def close_epoch(
     return state, History(walk.loss / walk.mass, found.pop(""), found)
 
 
-def write(history: History, at: Int[Array, " e"], lines: History) -> History:
+def write(history: History, at: Int[Array, "..."], lines: History) -> History:
     """Returns the history with lines of some epochs, those beyond the last one dropped."""
     return jax.tree.map(lambda all, some: all.at[at].set(some, mode="drop"), history, lines)
+
+
+def close_line(
+    state: TrainState, walk: step.Walk, rows: Rows, plan: Plan, choices: Choices
+) -> TrainState:
+    """Returns the state after an epoch whose passes are over, its line in the history."""
+    due = (choices.epochs - 1 - state.epoch) % choices.validate_every == 0
+    after, line = close_epoch(state, walk, due, rows, plan, choices)
+    return after._replace(history=write(state.history, state.epoch, line))
 
 
 def rounded(epochs: int, choices: Choices) -> int:
@@ -109,7 +126,7 @@ def segment(
     dtype = plan.learning_rate.dtype
 
     def epoch(state: TrainState, due: Bool[Array, ""]) -> tuple[TrainState, History]:
-        key = jax.random.fold_in(jax.random.fold_in(state.key, state.epoch), 1)
+        key = pass_key(state.key, state.epoch)
         walk = step.begin(state.params, state.opt_state, dtype)
         walk = step.walk_over(walk, rows, key, plan, choices)
         return close_epoch(state, walk, due, rows, plan, choices)

@@ -25,6 +25,7 @@ _run = jax.jit(core.run, static_argnames=("choices", "epochs"))
 
 
 def drive(
+    where: str,
     state: TrainState,
     advance: Callable[[TrainState], TrainState],
     progress: Callable[[int], None] | None,
@@ -45,7 +46,7 @@ def drive(
                 break
     except BaseException as error:  # Ctrl-C too
         error.trained = _finish(state)  # pyright: ignore[reportAttributeAccessIssue]
-        error.add_note(f"{WHERE}: {done} epochs are done; they are `trained` of this exception")
+        error.add_note(f"{where}: {done} epochs are done; they are `trained` of this exception")
         raise
     return _finish(state)
 
@@ -156,6 +157,7 @@ def fit(
             "vmap and grad cannot trace; leave them out"
         )
     return drive(
+        WHERE,
         _start(key, job.params, job.rows, job.plan, choices=choices),
         lambda state: _segment(state, job.rows, job.plan, choices=choices, epochs=every),
         progress,
