@@ -42,7 +42,7 @@ BANNED = {"print", "jax.config.update", "jax.random.key", "jax.random.PRNGKey"}
 NO_MIRROR = {"types.py", "gmm/family.py", "train/state.py"}
 OUTSIDE = {"jax", "jaxtyping", "optax"}
 STANDARD = {"collections", "concurrent", "dataclasses", "difflib", "enum", "functools", "importlib",
-            "itertools", "math", "os", "typing", "warnings"}  # fmt: skip
+            "itertools", "math", "os", "typing", "warnings", "weakref"}  # fmt: skip
 MORE = {  # what a part may import from outside besides
     "plot": {"matplotlib", "cycler", "numpy", "contextlib"},
     "bridge": {"flax", "numpy", "safetensors"},

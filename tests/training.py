@@ -17,6 +17,7 @@ X = jax.random.normal(KEYS[1], (N, 3))
 Y = X @ jnp.array([1.0, -2.0, 0.5]) + 0.1 * jax.random.normal(KEYS[2], (N,))
 LINE = Batch(x=X, y=Y)
 CLASSES = Batch(x=X, y=(Y > 0).astype(int))
+AWAY = Batch(x=X + 0.3, y=Y)
 HELD_OUT = Batch(x=X[::-1] + 0.3, y=CLASSES.y)
 START = {"weight": jnp.array([0.3, 0.1, -0.2]), "bias": jnp.array(0.5)}
 NET = mlp.init(KEYS[3], (3, 5, 4, 2), activation="tanh", dtype=jnp.float64)

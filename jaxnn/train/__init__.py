@@ -2,11 +2,12 @@
 
 from jaxnn.train.augment import AUGMENTATIONS, augmentation
 from jaxnn.train.averages import AVERAGES, Average, averaging
-from jaxnn.train.data import Batch, Standardiser, as_float, epoch_batches, split
+from jaxnn.train.data import Batch, Standardiser, as_float, balance, epoch_batches, split
 from jaxnn.train.decay import add_l2
 from jaxnn.train.norms import max_norm
 from jaxnn.train.opt_state import OptimizerState, check_state
 from jaxnn.train.optimizers import FLAVOURS, OPTIMIZERS, optimizer
+from jaxnn.train.report import describe
 from jaxnn.train.schedules import SCHEDULES, schedule
 from jaxnn.train.segments import segments
 from jaxnn.train.state import History, Trained, TrainState
@@ -32,7 +33,9 @@ __all__ = [
     "as_float",
     "augmentation",
     "averaging",
+    "balance",
     "check_state",
+    "describe",
     "epoch_batches",
     "fit",
     "fit_stream",

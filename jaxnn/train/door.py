@@ -8,8 +8,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 from jaxnn import checks
+from jaxnn.train import augment as augments
+from jaxnn.train import rules, schedules, seen, slots, step, warn
+from jaxnn.train.augment import Augmentation
+from jaxnn.train.averages import RANGES as AVERAGE_RANGES
+from jaxnn.train.averages import Averaging
 from jaxnn.train.data import Batch, leading
-from jaxnn.train.optimizers import optimizer as make_optimizer
+from jaxnn.train.optimizers import DEFAULT_RATES, Factory
+from jaxnn.train.schedules import Schedule
 from jaxnn.train.state import Choices, Plan, Rows, Score
 from jaxnn.types import Key, Scalar, ValueAndGrad
 
@@ -33,13 +39,18 @@ def prepare(
     value_and_grad: ValueAndGrad,
     *,
     epochs: int,
-    optimizer: str = "adam",
-    learning_rate: Scalar = 1e-3,
+    passes: int | None = 1,
+    optimizer: str | Factory = "adam",
+    learning_rate: Scalar | Schedule | None = None,
+    flavour: str = "optax",
     batch_size: int | None = None,
     accumulate: int = 1,
     shuffle: bool = True,
     sampling: Float[Array, " n"] | None = None,
     l2: Scalar = 0.0,
+    max_norm: Scalar | None = None,
+    average: Averaging | None = None,
+    augment: Augmentation | None = None,
     validation: Batch | None = None,
     validate_every: int = 1,
     score: Score | None = None,
@@ -48,10 +59,14 @@ def prepare(
     min_gain: Scalar = 0.0,
     **options: Scalar,
 ) -> Job:
-    """Returns what a training needs; raises what `train.fit` says."""
+    """Returns what a training needs; raises what `train.fit` says.
+
+    `passes` over as many rows as there are in `batch` make an epoch; None: nobody knows.
+    """
     checks.key(where, key)
     epochs = checks.count(where, "epochs", epochs)
     params, dtype = parameters(where, params)
+    weighed = getattr(batch, "weight", None)
     batch, weight = rows(where, "batch", batch, dtype)
     n = len(weight)
     size = n
@@ -59,35 +74,96 @@ def prepare(
         size = min(n, checks.count(where, "batch_size", batch_size))
     if sampling is not None:
         sampling = checks.weights(where, "sampling", sampling, n).astype(dtype)
-    given = {"learning_rate": learning_rate, "l2": l2, "min_gain": min_gain}
-    numbers = {name: number(where, name, x, dtype) for name, x in given.items()}
-    make_optimizer(optimizer, learning_rate, **options)  # checks name and options
-    slot(where, value_and_grad, params, batch._replace(weight=weight), key)
-    named = tuple(sorted((metrics or {}).items()))
-    if validation is not None:
-        held_out, held_weight = rows(where, "validation", validation, dtype)
-        validation = held_out._replace(weight=held_weight)
-        judge(where, value_and_grad, score, named, params, validation)
-    elif named:
-        raise ValueError(f"{where}: metrics need a validation batch to look at, got None")
-    plan = Plan(
-        **numbers,
-        patience=_patience(where, patience, validation),
-        options={name: number(where, name, x, dtype) for name, x in options.items()},
-    )
     choices = Choices(
         value_and_grad=value_and_grad,
         optimizer=optimizer,
+        flavour=flavour,
         epochs=epochs,
         batch_size=size,
         accumulate=checks.count(where, "accumulate", accumulate),
         shuffle=shuffle,
         validate_every=checks.count(where, "validate_every", validate_every),
         score=score,
-        metrics=named,
+        metrics=tuple(sorted((metrics or {}).items())),
         finite=bool(jax.config.jax_debug_nans),  # pyright: ignore[reportAttributeAccessIssue]
     )
+    updates = None if passes is None else epochs * passes * step.steps_of(n, choices)
+    plan = Plan(
+        learning_rate=_rate(where, optimizer, learning_rate, updates, dtype),
+        l2=number(where, "l2", l2, dtype),
+        max_norm=None if max_norm is None else _limit(where, max_norm, dtype),
+        average=_average(where, average, dtype),
+        augment=_augment(where, augment, batch, dtype),
+        patience=_patience(where, patience, validation),
+        min_gain=number(where, "min_gain", min_gain, dtype),
+        options={name: number(where, name, x, dtype) for name, x in options.items()},
+    )
+    step.transformation(plan, choices)  # checks name and options
+    whole = batch._replace(weight=weight)
+    slots.slot(where, value_and_grad, params, whole, key, (batch, weighed))
+    if not shuffle and size < n:
+        warn.sorted_labels(where, batch.y)
+    if validation is not None:
+        held_out, held_weight = rows(where, "validation", validation, dtype)
+        marks = (held_out, validation.weight)
+        validation = held_out._replace(weight=held_weight)
+        slots.judge(where, value_and_grad, score, choices.metrics, params, validation, marks)
+        both = (batch, held_out)
+        seen.once(value_and_grad, "overlap", None, both, lambda: warn.overlap(where, *both))
+    elif metrics:
+        raise ValueError(f"{where}: metrics need a validation batch to look at, got None")
     return Job(params, Rows(batch, weight, sampling, validation), plan, choices)
+
+
+def _cast(rule: PyTree, dtype: Any) -> PyTree:
+    """Returns a rule with its numbers as arrays; what is counted in them needs 32 bits."""
+    kind = jnp.promote_types(dtype, jnp.float32)
+    return jax.tree.map(lambda a: jnp.asarray(a, kind), rule)
+
+
+def _rate(where: str, optimizer: Any, rate: Any, updates: int | None, dtype: Any) -> Any:
+    """Returns the learning rate, a number or a schedule, as data."""
+    if rate is None:
+        rate = DEFAULT_RATES.get(optimizer, 1e-3) if isinstance(optimizer, str) else 1e-3
+    if not callable(rate):
+        return number(where, "learning_rate", rate, dtype)
+    if updates is None and getattr(rate, "steps", ()) is None:
+        raise ValueError(
+            f"{where}: learning_rate must say its steps, since the number of chunks is not known"
+        )
+    rate = schedules.resolve(where, rate, updates or 1)
+    return rate if isinstance(rate, jax.tree_util.Partial) else _cast(rate, dtype)
+
+
+def _limit(where: str, limit: Any, dtype: Any) -> Float[Array, ""]:
+    checks.positive(where, "max_norm", limit)
+    return number(where, "max_norm", limit, dtype)
+
+
+def _average(where: str, rule: Any, dtype: Any) -> Averaging | None:
+    if rule is None:
+        return None
+    if not isinstance(rule, Averaging):
+        raise TypeError(
+            f"{where}: average must be a rule such as train.averaging('ema'), "
+            f"got {type(rule).__name__}"
+        )
+    rules.within(where, rule, AVERAGE_RANGES)
+    return _cast(rule, dtype)
+
+
+def _augment(where: str, rule: Any, batch: Batch, dtype: Any) -> Augmentation | None:
+    if rule is None:
+        return None
+    if not callable(rule):
+        raise TypeError(
+            f"{where}: augment must be a rule such as train.augmentation('noise', scale=0.1), or "
+            f"a function (key, batch) -> batch, got {type(rule).__name__}"
+        )
+    augments.check(where, rule, batch)
+    if isinstance(rule, tuple(augments.AUGMENTATIONS.values())):
+        return _cast(rule, dtype)
+    return rule if isinstance(rule, jax.tree_util.Partial) else jax.tree_util.Partial(rule)
 
 
 def number(where: str, name: str, x: Any, dtype: Any) -> Float[Array, ""]:
@@ -145,61 +221,3 @@ def rows(where: str, name: str, batch: Batch, dtype: Any) -> tuple[Batch, Float[
         return batch, jnp.ones(n, dtype)
     weight = checks.weights(where, f"{name}.weight", batch.weight, n)
     return batch._replace(weight=None), weight.astype(dtype)
-
-
-def slot(
-    where: str, value_and_grad: ValueAndGrad, params: PyTree, batch: Batch, key: Key | None
-) -> None:
-    """Raises unless the function returns a number, and a gradient in the shape of `params`.
-
-    It is only traced, and only in `params`: of rows that are known it still sees the values, so
-    that its own checks (a label that is no class, …) speak here, and not as a NaN later.
-    """
-    what = "value_and_grad must return (value, gradient)"
-
-    def look(params: PyTree) -> None:
-        returned = value_and_grad(params, batch, key)
-        if not isinstance(returned, tuple) or len(returned) != 2:
-            raise TypeError(f"{where}: {what}, got {type(returned).__name__}")
-        value, gradient = returned
-        _scalar(where, "the value of value_and_grad", value)
-        given, wanted = jax.tree.structure(gradient), jax.tree.structure(params)
-        if given != wanted:
-            raise ValueError(f"{where}: {what}, the gradient like params {wanted}, got {given}")
-        leaves = jax.tree_util.tree_leaves_with_path(gradient)
-        for (path, g), p in zip(leaves, jax.tree.leaves(params), strict=True):
-            checks.shape(where, f"gradient{jax.tree_util.keystr(path)}", g, p.shape)
-
-    jax.eval_shape(look, params)
-
-
-def judge(
-    where: str,
-    value_and_grad: ValueAndGrad,
-    score: Score | None,
-    metrics: tuple[tuple[str, Score], ...],
-    params: PyTree,
-    validation: Batch,
-) -> None:
-    """Raises unless the held-out rows can be scored: by `score`, or else by their loss."""
-    if score is None:
-        slot(where, value_and_grad, params, validation, None)
-    else:
-        metrics = (("score", score), *metrics)
-    for name, metric in metrics:
-        if not callable(metric):
-            raise TypeError(
-                f"{where}: {name} must be a function of parameters and rows, "
-                f"got {type(metric).__name__}"
-            )
-        look = lambda p, name=name, metric=metric: _scalar(
-            where, f"the value of {name}", metric(p, validation)
-        )
-        jax.eval_shape(look, params)
-
-
-def _scalar(where: str, name: str, value: Any) -> None:
-    array = jnp.asarray(value)
-    if not jnp.issubdtype(array.dtype, jnp.floating):
-        raise TypeError(f"{where}: {name} must be a floating-point number, got {array.dtype}")
-    checks.shape(where, name, array, ())

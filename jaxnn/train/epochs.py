@@ -24,11 +24,10 @@ def blank(choices: Choices, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
 def start(key: Key, params: PyTree, rows: Rows, plan: Plan, choices: Choices) -> TrainState:
     """Returns the state before the first epoch."""
     off, zero = jnp.zeros((), bool), jnp.zeros((), jnp.int32)
-    dtype = plan.learning_rate.dtype
+    dtype = plan.min_gain.dtype
     none = blank(choices, (choices.epochs,), dtype)
     return TrainState(
-        params=params,
-        opt_state=step.transformation(plan, choices).init(params),
+        at=step.start(params, plan, choices),
         best=None if rows.validation is None else stopping.start(params, dtype),
         key=key,
         epoch=zero,
@@ -80,16 +79,15 @@ def close_epoch(
     if validation is not None and best is not None:
         look = lambda params: _judge(params, validation, choices, dtype)
         if choices.validate_every == 1:
-            found = look(walk.params)
+            found = look(walk.at.judged)
         else:
-            found = jax.lax.cond(due, look, lambda _, none=found: none, walk.params)
-        new = stopping.update(best, found[""], walk.params, state.epoch, plan.min_gain)
+            found = jax.lax.cond(due, look, lambda _, none=found: none, walk.at.judged)
+        new = stopping.update(best, found[""], walk.at.judged, state.epoch, plan.min_gain)
         best = new._replace(wait=jnp.where(due, new.wait, best.wait))  # a blank never is better
         out = stopping.exhausted(best, plan.patience)
     ended = state.epoch + 1 >= choices.epochs
     state = state._replace(
-        params=walk.params,
-        opt_state=walk.opt_state,
+        at=walk.at,
         best=best,
         epoch=state.epoch + 1,
         halted=ended | ~good | out,
@@ -123,11 +121,11 @@ def segment(
     state: TrainState, rows: Rows, plan: Plan, *, choices: Choices, epochs: int
 ) -> TrainState:
     """Returns the state after `epochs` more epochs, a multiple of `validate_every`.  Pure."""
-    dtype = plan.learning_rate.dtype
+    dtype = plan.min_gain.dtype
 
     def epoch(state: TrainState, due: Bool[Array, ""]) -> tuple[TrainState, History]:
         key = pass_key(state.key, state.epoch)
-        walk = step.begin(state.params, state.opt_state, dtype)
+        walk = step.begin(state.at, dtype)
         walk = step.walk_over(walk, rows, key, plan, choices)
         return close_epoch(state, walk, due, rows, plan, choices)
 
@@ -152,7 +150,7 @@ def finish(state: TrainState) -> Trained:
     last = state.history.loss[state.epoch - 1]
     last = jnp.where(state.diverged, jnp.nan, jnp.where(state.epoch > 0, last, jnp.inf))
     return Trained(
-        params=state.params if best is None else best.params,
+        params=state.at.judged if best is None else best.params,
         value=last if best is None else best.value,
         best_epoch=state.epoch - 1 - state.diverged if best is None else best.epoch,
         epochs=state.epoch,

@@ -4,10 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from jaxnn.train.augment import Augmentation
+from jaxnn.train.averages import Average, Averaging
 from jaxnn.train.data import Batch
+from jaxnn.train.opt_state import OptimizerState
+from jaxnn.train.optimizers import Factory
+from jaxnn.train.schedules import Schedule
 from jaxnn.train.stopping import Stopping
 from jaxnn.types import Key, ValueAndGrad
 
@@ -15,10 +19,13 @@ Score = Callable[[PyTree, Batch], Float[Array, ""]]
 
 
 class Plan(NamedTuple):
-    """The traced numbers of a run."""
+    """The traced numbers of a run; a schedule and other rules are pytrees of numbers."""
 
-    learning_rate: Float[Array, ""]
+    learning_rate: Float[Array, ""] | Schedule
     l2: Float[Array, ""]
+    max_norm: Float[Array, ""] | None
+    average: Averaging | None
+    augment: Augmentation | None
     patience: Int[Array, ""]
     min_gain: Float[Array, ""]
     options: dict[str, Any]
@@ -29,7 +36,8 @@ class Choices:
     """The static choices of a run; `finite` where JAX looks for NaN (see `epochs.blank`)."""
 
     value_and_grad: ValueAndGrad
-    optimizer: str
+    optimizer: str | Factory
+    flavour: str
     epochs: int
     batch_size: int
     accumulate: int
@@ -61,6 +69,19 @@ class History(NamedTuple):
     metrics: dict[str, Float[Array, " epochs"]]
 
 
+class Moving(NamedTuple):
+    """What a step changes; `average` is None where nothing is averaged."""
+
+    params: PyTree
+    opt_state: OptimizerState
+    average: Average | None
+
+    @property
+    def judged(self) -> PyTree:
+        """The parameters that are validated and returned."""
+        return self.params if self.average is None else self.average.params
+
+
 class TrainState(NamedTuple):
     """What one epoch hands to the next.
 
@@ -68,8 +89,7 @@ class TrainState(NamedTuple):
     then `bad_batch` and `bad_leaf` say where (see `Trained`). `best` is None without validation.
     """
 
-    params: PyTree
-    opt_state: optax.OptState
+    at: Moving
     best: Stopping | None
     key: Key
     epoch: Int[Array, ""]

@@ -6,6 +6,7 @@ is in memory.  A step whose loss, gradient or parameters are not finite is undon
 nothing moves.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -14,16 +15,16 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxnn.train.data import Batch, epoch_order
+from jaxnn.train.norms import max_norm
 from jaxnn.train.optimizers import optimizer as make_optimizer
-from jaxnn.train.state import Choices, Plan, Rows
+from jaxnn.train.state import Choices, Moving, Plan, Rows
 from jaxnn.types import Key
 
 
 class Walk(NamedTuple):
-    """Where a pass is: what steps change, the loss so far, and where it failed (else -1)."""
+    """Where a pass is: what it moves, the loss so far, and where it failed (else -1)."""
 
-    params: PyTree
-    opt_state: optax.OptState
+    at: Moving
     loss: Float[Array, ""]
     mass: Float[Array, ""]
     steps: Int[Array, ""]
@@ -31,69 +32,105 @@ class Walk(NamedTuple):
     bad_leaf: Int[Array, ""]
 
 
-def transformation(plan: Plan, choices: Choices) -> optax.GradientTransformation:
+def transformation(plan: Plan, choices: Choices) -> optax.GradientTransformationExtraArgs:
     """Returns the optimizer of a run."""
-    return make_optimizer(choices.optimizer, plan.learning_rate, **plan.options)
+    return make_optimizer(
+        choices.optimizer,
+        plan.learning_rate,
+        flavour=choices.flavour,
+        l2=plan.l2,
+        **plan.options,
+    )
 
 
-def begin(params: PyTree, opt_state: optax.OptState, dtype: Any) -> Walk:
-    """Returns the walk before the first step."""
+def start(params: PyTree, plan: Plan, choices: Choices) -> Moving:
+    """Returns what moves, before the first step."""
+    average = None if plan.average is None else plan.average.init(params)
+    return Moving(params, transformation(plan, choices).init(params), average)
+
+
+def begin(at: Moving, dtype: Any) -> Walk:
+    """Returns the walk before the first step of an epoch."""
     none = jnp.full((), -1, jnp.int32)
     zero = jnp.zeros((), dtype)
-    return Walk(params, opt_state, zero, zero, jnp.zeros((), jnp.int32), none, none)
+    return Walk(at, zero, zero, jnp.zeros((), jnp.int32), none, none)
 
 
 def _broken(tree: PyTree) -> Bool[Array, " leaves"]:
     return jnp.stack([~jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)])
 
 
-def _mean(
-    params: PyTree, parts: Batch, mass: Float[Array, "k s"], keys: Array, choices: Choices
-) -> tuple[Float[Array, ""], PyTree]:
-    """Returns the weighted mean of value and gradient over k parts, one after another."""
+def _objective(
+    parts: Batch, mass: Float[Array, "k s"], keys: Array, plan: Plan, choices: Choices
+) -> Callable[[PyTree], tuple[Float[Array, ""], PyTree]]:
+    """Returns the weighted mean of value and gradient over k parts, as a function of params."""
 
-    def one(part: Batch, mass: Float[Array, " s"], key: Key) -> tuple[Array, PyTree]:
-        value, gradient = choices.value_and_grad(params, part._replace(weight=mass), key)
-        return value.astype(mass.dtype), jax.tree.map(
-            lambda g, p: g.astype(p.dtype), gradient, params
-        )
+    def one(
+        params: PyTree, part: Batch, mass: Float[Array, " s"], key: Key
+    ) -> tuple[Array, PyTree]:
+        part = part._replace(weight=mass)
+        if plan.augment is not None:
+            key_augment, key = jax.random.split(key)
+            part = plan.augment(key_augment, part)
+        value, gradient = choices.value_and_grad(params, part, key)
+        gradient = jax.tree.map(lambda g, p: g.astype(p.dtype), gradient, params)
+        return value.astype(mass.dtype), gradient
 
-    if len(mass) == 1:
-        return one(*jax.tree.map(lambda a: a[0], (parts, mass, keys)))
+    def mean(params: PyTree) -> tuple[Float[Array, ""], PyTree]:
+        def add(sums: PyTree, xs: tuple[Batch, Array, Array]) -> tuple[PyTree, None]:
+            total = jnp.sum(xs[1])  # of rows that only pad, whose mean is 0/0
+            weigh = lambda s, a: s + jnp.where(total > 0, total.astype(a.dtype) * a, 0)
+            return jax.tree.map(weigh, sums, one(params, *xs)), None
 
-    def add(sums: PyTree, xs: tuple[Batch, Array, Array]) -> tuple[PyTree, None]:
-        total = jnp.sum(xs[1])  # rows that only pad: their mean is 0/0
-        weigh = lambda s, a: s + jnp.where(total > 0, total.astype(a.dtype) * a, 0)
-        return jax.tree.map(weigh, sums, one(*xs)), None
+        zeros = (jnp.zeros((), mass.dtype), jax.tree.map(jnp.zeros_like, params))
+        sums, _ = jax.lax.scan(add, zeros, (parts, mass, keys))
+        return jax.tree.map(lambda a: a / jnp.sum(mass).astype(a.dtype), sums)
 
-    zeros = (jnp.zeros((), mass.dtype), jax.tree.map(jnp.zeros_like, params))
-    sums, _ = jax.lax.scan(add, zeros, (parts, mass, keys))
-    return jax.tree.map(lambda a: a / jnp.sum(mass).astype(a.dtype), sums)
+    alone = jax.tree.map(lambda a: a[0], (parts, mass, keys))
+    return mean if len(mass) > 1 else lambda params: one(params, *alone)
 
 
 def _step(
     walk: Walk, parts: Batch, mass: Float[Array, "k s"], keys: Array, plan: Plan, choices: Choices
 ) -> Walk:
-    value, gradient = _mean(walk.params, parts, mass, keys, choices)
-    descent = add_l2(walk.params, gradient, plan.l2)
-    updates, opt_state = transformation(plan, choices).update(descent, walk.opt_state, walk.params)
-    params = optax.apply_updates(walk.params, updates)
-    total = jnp.sum(mass)
+    """Returns the walk one step on."""
+    params, opt_state, average = walk.at
+    objective = _objective(parts, mass, keys, plan, choices)
+    value, gradient = objective(params)
+    updates, opt_state = transformation(plan, choices).update(
+        gradient,
+        opt_state,
+        params,
+        value=value,
+        grad=gradient,
+        value_fn=lambda p: objective(p)[0],
+    )
+    params = optax.apply_updates(params, updates)
+    if plan.max_norm is not None:
+        params = max_norm(params, plan.max_norm)
+    if plan.average is not None and average is not None:
+        average = plan.average.update(average, params)
+
     broken = jnp.concatenate([_broken(gradient), _broken(params)])
+    leaf = (jnp.argmax(broken) % (len(broken) // 2)).astype(jnp.int32)
+    total = jnp.sum(mass)
     # Rows that all weigh nothing make no step: they are only padding.
     real = (total > 0) & (walk.bad_batch < 0)
     bad = real & (jnp.any(broken) | ~jnp.isfinite(value))
-    leaf = jnp.argmax(broken) % len(jax.tree.leaves(params))
     choose = lambda new, old: jnp.where(real & ~bad, new, old)
-    moved = jax.tree.map(choose, (params, opt_state), (walk.params, walk.opt_state))
     return Walk(
-        *moved,
+        at=jax.tree.map(choose, Moving(params, opt_state, average), walk.at),
         loss=walk.loss + jnp.where(real, value * total, 0),
         mass=walk.mass + jnp.where(real, total, 0),
         steps=walk.steps + 1,
         bad_batch=jnp.where(bad, walk.steps, walk.bad_batch),
-        bad_leaf=jnp.where(bad & jnp.any(broken), leaf.astype(jnp.int32), walk.bad_leaf),
+        bad_leaf=jnp.where(bad & jnp.any(broken), leaf, walk.bad_leaf),
     )
+
+
+def steps_of(n: int, choices: Choices) -> int:
+    """Returns the number of steps in one pass over n rows."""
+    return -(-n // (choices.batch_size * choices.accumulate))
 
 
 def walk_over(walk: Walk, rows: Rows, key: Key, plan: Plan, choices: Choices) -> Walk:

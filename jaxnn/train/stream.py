@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from jaxnn.train import door, step
+from jaxnn.train import door, slots, step
 from jaxnn.train import epochs as core
 from jaxnn.train.data import Batch
 from jaxnn.train.state import Choices, Plan, Rows, Trained, TrainState
@@ -134,13 +134,13 @@ def fit_stream(
             raise ValueError(f"{WHERE}: chunk {number} must hold arrays like the first, {shapes}, "
                              f"got {given}")  # fmt: skip
         if look:
-            door.slot(WHERE, value_and_grad, params, batch._replace(weight=weight), key)
+            slots.slot(WHERE, value_and_grad, params, batch._replace(weight=weight), key, batch)
         return number, rows._replace(batch=batch, weight=weight, validation=None)
 
     def advance(state: TrainState) -> TrainState:
         epoch = int(state.epoch)
         chunks = _numbered(source, key, epoch, choices.shuffle)
-        walk = step.begin(state.params, state.opt_state, dtype)
+        walk = step.begin(state.at, dtype)
         coming = read(chunks, epoch == 0)
         while coming is not None and int(walk.bad_batch) < 0:  # waits for the pass before
             number, here = coming

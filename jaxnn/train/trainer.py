@@ -12,7 +12,11 @@ from jaxtyping import Array, Float, Int, PyTree
 from jaxnn import checks
 from jaxnn.train import door
 from jaxnn.train import epochs as core
+from jaxnn.train.augment import Augmentation
+from jaxnn.train.averages import Averaging
 from jaxnn.train.data import Batch
+from jaxnn.train.optimizers import Factory
+from jaxnn.train.schedules import Schedule
 from jaxnn.train.state import Score, Trained, TrainState
 from jaxnn.types import Key, Scalar, ValueAndGrad
 
@@ -58,13 +62,17 @@ def fit(
     value_and_grad: ValueAndGrad,
     *,
     epochs: int,
-    optimizer: str = "adam",
-    learning_rate: Scalar = 1e-3,
+    optimizer: str | Factory = "adam",
+    learning_rate: Scalar | Schedule | None = None,
+    flavour: str = "optax",
     batch_size: int | None = None,
     accumulate: int = 1,
     shuffle: bool = True,
     sampling: Float[Array, " n"] | None = None,
     l2: Scalar = 0.0,
+    max_norm: Scalar | None = None,
+    average: Averaging | None = None,
+    augment: Augmentation | None = None,
     validation: Batch | None = None,
     validate_every: int = 1,
     score: Score | None = None,
@@ -87,8 +95,10 @@ def fit(
             compiled anew. It is traced once at the door, with the rows as they are, so that its
             own checks of them are raised before anything is compiled.
         epochs: the most passes over the rows (static).
-        optimizer: a name in `OPTIMIZERS`.
-        learning_rate: step length (traced).
+        optimizer: a name in `OPTIMIZERS`, or a function as `optimizer` takes it (static).
+        learning_rate: step length, or a `schedule` of it over updates, or a function of their
+            number (traced). By default 1e-3, and 1 for `lbfgs` and `adadelta`.
+        flavour: "optax" or "torch": whose numbers and details the optimizer has (static).
         batch_size: rows at once; None or n and more is full-batch descent. A ragged last batch
             is filled with rows of weight zero, so no row is dropped.
         accumulate: batches whose gradients are added up to one step, which is that of the large
@@ -97,6 +107,11 @@ def fit(
         sampling: how often to draw each row, (n,): an epoch is then n draws in proportion to it,
             row i either ⌊n p_i⌋ or ⌈n p_i⌉ times. `balance(y, k)` draws all classes alike.
         l2: λ of the lecture's loss + λ‖W‖² (traced); biases are left alone.
+        max_norm: a bound on the weights of each unit, kept after each step; see `max_norm`.
+        average: the rule of an `averaging` of the parameters; the average is then what is
+            validated and returned.
+        augment: the rule of an `augmentation`, or `(key, batch) -> batch`: changes the rows of
+            each step. Give the same function object again and nothing is compiled anew.
         validation: held-out rows, scored after each epoch.
         validate_every: score only each so many epochs, counted back from the last one.
         score: `(params, batch) -> value`, lower is better; the loss without dropout by default.
@@ -112,7 +127,8 @@ def fit(
         callback: called after each segment, outside the compiled program, with the `Trained` so
             far; True stops the run. What it raises, and KeyboardInterrupt, goes on to the caller
             with the run so far in the exception's attribute `trained`.
-        **options: further numbers of the optimizer, as optax names them (traced).
+        **options: further numbers of the optimizer (traced): `clip_norm`, `clip_value`,
+            `weight_decay`, and its own, as `optimizer` names them.
 
     Raises:
         TypeError, ValueError: an unknown optimizer or option; a negative rate, decay or gain;
@@ -132,11 +148,15 @@ def fit(
         epochs=epochs,
         optimizer=optimizer,
         learning_rate=learning_rate,
+        flavour=flavour,
         batch_size=batch_size,
         accumulate=accumulate,
         shuffle=shuffle,
         sampling=sampling,
         l2=l2,
+        max_norm=max_norm,
+        average=average,
+        augment=augment,
         validation=validation,
         validate_every=validate_every,
         score=score,

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from training import (
+    AWAY,
     CLASSES,
     HELD_OUT,
     KEY,
@@ -14,7 +15,6 @@ from training import (
     PLAIN,
     START,
     N,
-    X,
     Y,
     close,
     countdown,
@@ -84,14 +84,14 @@ def test_the_value_is_the_score_of_the_parameters():
 def test_the_score_weighs_the_held_out_rows():
     """Invariant: a held-out row of weight zero is absent."""
     run = partial(train.fit, KEY, START, LINE, squares, epochs=4)
-    part = Batch(x=X[:4], y=Y[:4])
-    weighted = LINE._replace(weight=(jnp.arange(N) < 4).astype(float))
+    part = Batch(x=AWAY.x[:4], y=Y[:4])
+    weighted = AWAY._replace(weight=(jnp.arange(N) < 4).astype(float))
     close(run(validation=part).history, run(validation=weighted).history)
 
 
 def test_a_score_that_never_is_a_number_leaves_the_start():
     """Oracle: NaN is never better, so no epoch was."""
     score = lambda params, batch: params["bias"] * jnp.nan
-    run = train.fit(KEY, START, LINE, squares, epochs=2, validation=LINE, score=score)
+    run = train.fit(KEY, START, LINE, squares, epochs=2, validation=AWAY, score=score)
     equal(run.params, START)
     assert float(run.value) == jnp.inf

@@ -1,14 +1,10 @@
 """Oracle: `train.fit` on the same rows in memory."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import pytest
-from refusals import refused
-from training import CLASSES, DESCEND, HELD_OUT, KEY, LINE, NET, START, close, equal, squares
+from training import CLASSES, DESCEND, HELD_OUT, KEY, NET, equal
 
 from jaxnn import mlp, train
-from jaxnn.train import Batch
 
 SETTINGS = {"epochs": 3, "batch_size": 4, "learning_rate": 0.05}
 

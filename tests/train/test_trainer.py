@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from training import (
+    AWAY,
     CLASSES,
     DESCEND,
     HELD_OUT,
@@ -52,8 +53,8 @@ def test_backprop_by_hand_and_autodiff_train_to_the_same_numbers(params, activat
 
 def test_dropout_is_on_in_training_and_off_in_evaluation():
     """Oracle: the score is `mean_loss` without a key; the training loss without dropout differs."""
-    run = train.fit(KEY, NET, CLASSES, DESCEND, epochs=1, learning_rate=0.0, validation=CLASSES)
-    loss = mlp.mean_loss(NET, CLASSES, None, activation="tanh", keep_prob=0.7)
+    run = train.fit(KEY, NET, CLASSES, DESCEND, epochs=1, learning_rate=0.0, validation=HELD_OUT)
+    loss = mlp.mean_loss(NET, HELD_OUT, None, activation="tanh", keep_prob=0.7)
     close(run.history.validation, loss[None])
     assert abs(float(run.history.loss[0] - loss)) > 1e-3
 
@@ -146,7 +147,7 @@ def test_progress_comes_after_each_epoch_and_ends_with_the_run():
         epochs=10,
         optimizer="sgd",
         learning_rate=1.0,
-        validation=LINE,
+        validation=AWAY,
         score=score,
         patience=2,
         progress=calls.append,
@@ -183,12 +184,12 @@ def test_the_second_call_compiles_nothing(caplog):
         return squares(params, batch, key)
 
     run = partial(train.fit, value_and_grad=loss, epochs=3, batch_size=4)
-    first = lambda: run(KEY, START, LINE, validation=LINE, patience=2, b1=0.8)
+    first = lambda: run(KEY, START, LINE, validation=AWAY, patience=2, b1=0.8)
     second = lambda: run(
         KEYS[1],
         jax.tree.map(jnp.negative, START),
         Batch(x=np.asarray(2 * X), y=np.asarray(Y)),
-        validation=LINE._replace(y=2 * Y),
+        validation=AWAY._replace(y=2 * Y),
         learning_rate=0.5,
         l2=1e-3,
         patience=jnp.array(1),
@@ -271,7 +272,7 @@ def test_typed_and_old_style_keys_are_the_same_and_runs_are_repeatable():
 @pytest.mark.parametrize("optimizer", train.OPTIMIZERS)
 def test_float32_stays_float32_under_x64(optimizer):
     """Invariant: no float64 in the result, though options and rate are Python numbers."""
-    params, batch = jax.tree.map(lambda a: a.astype(jnp.float32), (START, LINE))
+    params, batch, away = jax.tree.map(lambda a: a.astype(jnp.float32), (START, LINE, AWAY))
     run = train.fit(
         KEY,
         params,
@@ -282,7 +283,7 @@ def test_float32_stays_float32_under_x64(optimizer):
         learning_rate=0.1,
         l2=0.1,
         batch_size=4,
-        validation=batch,
+        validation=away,
     )
     kinds = {leaf.dtype for leaf in jax.tree.leaves(run)}
     assert kinds == {jnp.dtype("float32"), jnp.dtype("int32"), jnp.dtype("bool")}
