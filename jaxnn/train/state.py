@@ -28,7 +28,7 @@ class Plan(NamedTuple):
     augment: Augmentation | None
     patience: Int[Array, ""]
     min_gain: Float[Array, ""]
-    options: dict[str, Any]
+    options: dict[str, Array]
 
 
 @dataclass(frozen=True)

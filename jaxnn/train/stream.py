@@ -116,8 +116,9 @@ def fit_stream(
         raise ValueError(f"{WHERE}: source must have at least one chunk, got none")
     if settings.get("sampling") is not None:
         raise ValueError(f"{WHERE}: sampling needs all rows at once; weigh the rows of the chunks")
+    passes = len(source) if isinstance(source, Sequence) else None
     params, rows, plan, choices = door.prepare(
-        WHERE, key, params, first, value_and_grad, epochs=epochs, **settings
+        WHERE, key, params, first, value_and_grad, epochs=epochs, passes=passes, **settings
     )
     size, dtype = len(rows.weight), rows.weight.dtype
     shapes = jax.tree.map(jnp.shape, rows.batch)

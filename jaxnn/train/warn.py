@@ -12,7 +12,7 @@ from jaxnn.train.data import Batch
 
 MOST_BYTES = 2**26  # of rows that are compared one by one
 MUCH = 0.1  # share of held-out rows that cannot be a few rows which happen to be alike
-CALLER = 5  # levels from here to whoever called the public function
+CALLER = 4  # levels from a door's check to whoever called the public function
 
 
 def sorted_labels(where: str, y: Any) -> None:
@@ -27,7 +27,7 @@ def sorted_labels(where: str, y: Any) -> None:
             f"{where}: batch.y is sorted and shuffle is False, so that a batch has rows of one or "
             "two classes; shuffle the rows",
             UserWarning,
-            stacklevel=CALLER - 1,
+            stacklevel=CALLER,
         )
 
 
@@ -46,7 +46,7 @@ def overlap(where: str, batch: Batch, validation: Batch) -> None:
             f"{where}: validation has {again} of {total} rows in common with batch; their score "
             "does not say how the network does on new rows",
             UserWarning,
-            stacklevel=CALLER + 2,
+            stacklevel=CALLER + 2,  # called through `seen.once`
         )
 
 
