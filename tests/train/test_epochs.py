@@ -95,3 +95,26 @@ def test_a_score_that_never_is_a_number_leaves_the_start():
     run = train.fit(KEY, START, LINE, squares, epochs=2, validation=AWAY, score=score)
     equal(run.params, START)
     assert float(run.value) == jnp.inf
+
+
+@pytest.mark.parametrize("every", [2, 3, 20])
+def test_validation_every_few_epochs_is_counted_from_the_last(every):
+    """Oracle: the run that validates always; where it is not due, NaN, and no patience is lost."""
+    options = {
+        "epochs": 10, "optimizer": "sgd", "learning_rate": 1.0, "score": script,
+        "validation": Batch(x=SCRIPT[:, None]), "metrics": {"twice": twice},
+    }  # fmt: skip
+    fit = partial(train.fit, KEY, {"epoch": jnp.array(-1.0)}, LINE, countdown, **options)
+    due = (9 - np.arange(10)) % every == 0
+    expected = np.where(due, SCRIPT, np.nan)
+    for run in (fit(validate_every=every), fit(validate_every=every, segment_epochs=1)):
+        np.testing.assert_array_equal(run.history.validation, expected)
+        np.testing.assert_array_equal(run.history.metrics["twice"], 2 * expected)
+        assert int(run.best_epoch) == np.nanargmin(expected)
+        assert float(run.params["epoch"]) == int(run.best_epoch)
+    if every == 2:  # 3, 2, 2.4, 1, 0: the third is not better, so patience 1 is out after it
+        assert int(fit(validate_every=every, patience=1).epochs) == 6
+
+
+def twice(params, batch):
+    return 2 * script(params, batch)

@@ -212,3 +212,76 @@ def test_divergence_keeps_the_best_held_out_parameters():
     assert bool(run.diverged)
     assert float(run.value) == float(jnp.nanmin(run.history.validation))
     close(run.value, squares(run.params, AWAY._replace(weight=jnp.ones(N)), None)[0])
+
+
+# --- accumulation, sampling, and what hangs on a step ------------------------------------------
+
+
+@pytest.mark.parametrize(("accumulate", "size"), [(3, 2), (2, 3), (9, 2), (5, 1)])
+def test_accumulated_batches_are_the_large_batch(accumulate, size):
+    """G30: also where they do not divide the rows; weighted rows; the oracle is one large batch."""
+    batch = LINE._replace(weight=jnp.linspace(0.5, 2, N).at[4].set(0))
+    run = partial(train.fit, KEY, START, batch, squares, epochs=3, learning_rate=0.05)
+    close(run(batch_size=size, accumulate=accumulate), run(batch_size=size * accumulate))
+
+
+def test_sampling_draws_rows_as_often_as_it_says():
+    """Oracle: counting the rows that the function was shown: balanced classes, in n draws."""
+    labels = np.array([0] * 8 + [1] * 2)
+    sampling = train.balance(labels, 2)
+    np.testing.assert_allclose(sampling, np.where(labels == 0, 10 / 16, 10 / 4))
+    seen = []
+    train.fit(
+        KEY, START, LINE, watched(seen), epochs=3, batch_size=5, sampling=sampling
+    )  # fmt: skip
+    jax.effects_barrier()
+    epochs = np.concatenate([y for _, y, _ in seen]).reshape(3, N)
+    for drawn in epochs:
+        times = np.array([np.sum(drawn == y) for y in np.asarray(LINE.y)])
+        assert np.all((times[8:] >= 2) & (times[8:] <= 3))
+        assert np.all(times[:8] <= 1)
+        assert np.sum(times) == N
+    assert len({tuple(drawn) for drawn in epochs}) == 3
+
+
+def test_in_the_order_given_nothing_is_shuffled():
+    """Oracle: the rows that the function was shown."""
+    seen = []
+    train.fit(KEY, START, LINE, watched(seen), epochs=1, batch_size=4, shuffle=False)
+    jax.effects_barrier()
+    np.testing.assert_array_equal(np.concatenate([y for _, y, _ in seen])[:N], LINE.y)
+
+
+def test_what_hangs_on_a_step_is_the_loop_by_hand():
+    """Oracle: SGD in Python with noise on the rows, a bound on the weights, and their mean."""
+    add = lambda key, batch: batch._replace(x=batch.x + jax.random.uniform(key))
+    shifts = []
+
+    def value_and_grad(params, batch, key):
+        jax.debug.callback(lambda x: shifts.append(float(x)), batch.x[0, 0] - X[0, 0], ordered=True)
+        return squares(params, batch, key)
+
+    run = train.fit(
+        KEY, START, LINE, value_and_grad, epochs=4, optimizer="sgd", learning_rate=0.1,
+        augment=add, max_norm=0.6, average=train.averaging("swa"),
+    )  # fmt: skip
+    jax.effects_barrier()
+    params, path = START, []
+    for shift in shifts:
+        rows = Batch(x=X + shift, y=Y, weight=jnp.ones(N))
+        params = jax.tree.map(lambda p, g: p - 0.1 * g, params, squares(params, rows, None)[1])
+        norm = np.linalg.norm(params["weight"])
+        params["weight"] = params["weight"] * min(1, 0.6 / norm)
+        path.append(params)
+    assert len(set(shifts)) == 4
+    close(run.params, jax.tree.map(lambda *p: sum(p) / 4, *path))
+
+
+def test_a_line_search_sees_the_penalised_loss_of_the_step():
+    """Closed form: L-BFGS finds the ridge regression, also with its loss in two parts."""
+    design = np.hstack([X, np.ones((N, 1))])
+    penalty = np.diag([0.3, 0.3, 0.3, 0.0]) * N
+    best = np.linalg.solve(design.T @ design + penalty, design.T @ Y)
+    run = train.fit(KEY, START, LINE, squares, epochs=20, optimizer="lbfgs", l2=0.3,
+                    batch_size=5, accumulate=2)  # fmt: skip
+    close(run.params, {"weight": best[:3], "bias": best[3]}, rtol=1e-6)
