@@ -57,7 +57,7 @@ def prepare(
     metrics: Mapping[str, Score] | None = None,
     patience: int | Int[Array, ""] | None = None,
     min_gain: Scalar = 0.0,
-    **options: Scalar,
+    **options: Any,
 ) -> Job:
     """Returns what a training needs; raises what `train.fit` says.
 

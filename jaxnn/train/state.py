@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxnn.train.augment import Augmentation
 from jaxnn.train.averages import Average, Averaging
 from jaxnn.train.data import Batch
-from jaxnn.train.opt_state import OptimizerState
 from jaxnn.train.optimizers import Factory
 from jaxnn.train.schedules import Schedule
 from jaxnn.train.stopping import Stopping
@@ -73,7 +73,7 @@ class Moving(NamedTuple):
     """What a step changes; `average` is None where nothing is averaged."""
 
     params: PyTree
-    opt_state: OptimizerState
+    opt_state: optax.OptState
     average: Average | None
 
     @property

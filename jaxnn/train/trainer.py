@@ -4,6 +4,7 @@ What `fit` is given is checked in `door`; what is compiled stands in `epochs` an
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +83,7 @@ def fit(
     segment_epochs: int | None = None,
     progress: Callable[[int], None] | None = None,
     callback: Callable[[Trained], bool | None] | None = None,
-    **options: Scalar,
+    **options: Any,
 ) -> Trained:
     """Trains `params` on `batch` and returns the best parameters and the history.
 
