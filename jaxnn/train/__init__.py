@@ -2,7 +2,7 @@
 
 from jaxnn.train.augment import AUGMENTATIONS, augmentation
 from jaxnn.train.averages import AVERAGES, Average, averaging
-from jaxnn.train.data import Batch, Standardiser, as_float, balance, epoch_batches, split
+from jaxnn.train.data import Batch, Standardiser, as_float, epoch_batches, split
 from jaxnn.train.decay import add_l2
 from jaxnn.train.norms import max_norm
 from jaxnn.train.opt_state import OptimizerState, check_state
@@ -33,7 +33,6 @@ __all__ = [
     "as_float",
     "augmentation",
     "averaging",
-    "balance",
     "check_state",
     "describe",
     "epoch_batches",

@@ -135,22 +135,6 @@ def leading(where: str, name: str, rows: PyTree) -> int:
     return lengths.pop()[0]
 
 
-def balance(y: Int[ArrayLike, " n"], n_classes: int) -> Float[Array, " n"]:
-    """Returns weights of rows under which every class that occurs weighs the same; they sum to n.
-
-    As `Batch.weight` they weigh the loss, as `sampling` of `fit` they draw rare classes more often.
-    Raises TypeError or ValueError for labels that are not whole numbers in [0, n_classes).
-
-    >>> balance(jnp.array([0, 0, 0, 1]), 2).round(3).tolist()
-    [0.667, 0.667, 0.667, 2.0]
-    """
-    where = "train.balance"
-    n_classes = checks.count(where, "n_classes", n_classes)
-    y = checks.labels(where, "y", y, len(jnp.asarray(y)), n_classes)
-    counts = jnp.zeros(n_classes).at[y].add(1)
-    return len(y) / jnp.sum(counts > 0) / counts[y]
-
-
 def epoch_batches(
     key: Key, n: int, batch_size: int
 ) -> tuple[Int[Array, "b s"], Float[Array, "b s"]]:

@@ -106,7 +106,7 @@ def fit(
             batch in less memory. The last step of an epoch takes what is left.
         shuffle: whether each epoch has a new order of rows; False keeps the order given.
         sampling: how often to draw each row, (n,): an epoch is then n draws in proportion to it,
-            row i either ⌊n p_i⌋ or ⌈n p_i⌉ times. `balance(y, k)` draws all classes alike.
+            row i either ⌊n p_i⌋ or ⌈n p_i⌉ times. `mlp.balanced(y, k)[y]` draws all classes alike.
         l2: λ of the lecture's loss + λ‖W‖² (traced); biases are left alone.
         max_norm: a bound on the weights of each unit, kept after each step; see `max_norm`.
         average: the rule of an `averaging` of the parameters; the average is then what is
