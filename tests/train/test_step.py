@@ -24,7 +24,7 @@ from training import (
     squares,
 )
 
-from jaxnn import train
+from jaxnn import mlp, train
 from jaxnn.train import Batch
 
 
