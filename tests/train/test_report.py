@@ -18,7 +18,7 @@ def test_a_run_that_broke_names_its_leaf_and_its_step():
 
     start = {"a": jnp.zeros(2), "net": {"bias": jnp.zeros(())}}
     run = train.fit(KEY, start, LINE, break_bias, epochs=9, batch_size=5, optimizer="sgd",
-                    learning_rate=1.0, clip_norm=100.0)  # fmt: skip
+                    learning_rate=1.0, clip_value=100.0)  # fmt: skip
     assert train.describe(run).startswith(
         "diverged in epoch 1, batch 0: params['net']['bias'] is not finite"
     )

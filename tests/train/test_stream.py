@@ -104,6 +104,19 @@ def test_a_stream_that_breaks_says_where():
     equal(run.params, first.params)
 
 
+def test_every_step_has_a_key_of_its_own():
+    """Invariant: over chunks, too."""
+    seen = []
+
+    def value_and_grad(params, batch, key):
+        jax.debug.callback(lambda k: seen.append(tuple(k.tolist())), jax.random.key_data(key))
+        return squares(params, batch, key)
+
+    train.fit_stream(KEY, START, chunks(LINE, 4), value_and_grad, epochs=2, batch_size=2)
+    jax.effects_barrier()
+    assert len(set(seen)) == len(seen) == 2 * 6
+
+
 PARTS = chunks(CLASSES, 4)
 BAD = {
     "one batch": (CLASSES, {}, TypeError, "iterable of train.Batch, got Batch"),
