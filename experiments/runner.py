@@ -69,12 +69,15 @@ class Progress:
 
     @contextlib.contextmanager
     def task(self, title: str, total: float) -> Iterator[Callable[..., None]]:
-        """Yields `advance(steps=1)`, to be called as parts of `total` get done."""
+        """Yields `advance(steps=1)`, to be called as parts of `total` get done.
+
+        What a sweep reports does for steps.
+        """
         start = time.perf_counter()
         task = self.bars.add_task(title, total=total)
 
-        def advance(steps: float = 1) -> None:
-            self.bars.advance(task, steps)
+        def advance(steps: Any = 1) -> None:
+            self.bars.advance(task, getattr(steps, "new", steps))
 
         yield advance
         self.bars.update(task, completed=total)

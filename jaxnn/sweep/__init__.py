@@ -4,8 +4,13 @@ from jaxnn.sweep.averages import Average, average
 from jaxnn.sweep.axes import Choice, Distribution, Integers, LogUniform, Normal, Static, Uniform
 from jaxnn.sweep.folds import Nested, cross_validate, k_fold, nested, stratified
 from jaxnn.sweep.groups import run_groups
+from jaxnn.sweep.halving import halving
+from jaxnn.sweep.layouts import LAYOUTS
+from jaxnn.sweep.options import Paused
+from jaxnn.sweep.progress import Progress
 from jaxnn.sweep.results import Results, collect
-from jaxnn.sweep.run import LAYOUTS, Best, Sweep, best, member_keys, run
+from jaxnn.sweep.rules import RULES
+from jaxnn.sweep.run import Best, Sweep, best, member_keys, run
 from jaxnn.sweep.saved import from_json, to_json
 from jaxnn.sweep.spaces import (
     DESIGNS,
@@ -24,6 +29,7 @@ from jaxnn.sweep.tables import When
 __all__ = [
     "DESIGNS",
     "LAYOUTS",
+    "RULES",
     "Average",
     "Best",
     "Choice",
@@ -34,7 +40,9 @@ __all__ = [
     "LogUniform",
     "Nested",
     "Normal",
+    "Paused",
     "Product",
+    "Progress",
     "Results",
     "Static",
     "Sweep",
@@ -47,6 +55,7 @@ __all__ = [
     "cross_validate",
     "from_json",
     "grid",
+    "halving",
     "k_fold",
     "latin_hypercube",
     "member_keys",

@@ -6,27 +6,41 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PyTree
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxnn import checks
+from jaxnn.sweep import pieces, rules
 from jaxnn.sweep.axes import HParams, Static, numbers
-from jaxnn.types import Key
-
-FitOne = Callable[..., PyTree]
-
-# How the members of a chunk are laid out in the compiled program.  `vmap` works on all of them at
-# once; `map` on one after another, so that a member that stops early is really done.
-LAYOUTS: dict[str, Callable[[Callable[[Any], PyTree], Any], PyTree]] = {
-    "vmap": lambda one, members: jax.vmap(one)(members),
-    "map": jax.lax.map,
-}
+from jaxnn.sweep.chunks import FitOne, Score, in_chunks
+from jaxnn.sweep.options import Options, Paused, checked_options
+from jaxnn.sweep.progress import Progress, warn_of_interrupt
+from jaxnn.types import Key, Segments
 
 
 class Sweep(NamedTuple):
-    """All members: hyperparameters and results, every leaf with a leading axis of members."""
+    """All members: hyperparameters and results, every leaf with a leading axis of members.
+
+    Attributes:
+        hparams: as given.
+        results: what `fit_one` returned, or `Segments.result`.  Of a member that is not done: NaN
+            and zeros, or what it had come to in pieces.
+        done: whether the sweep is through with a member, however that ended; False where Ctrl-C
+            came first.
+        failed: whether its score is NaN; without a score, whether one of the single numbers in
+            its result is.
+        stopped: whether a rule such as successive halving stopped it; None if there was none.
+        pieces: how many it ran; None for fits that are not in pieces.
+        scores: lower is better; None where nothing gives one.
+    """
 
     hparams: HParams
     results: PyTree
+    done: Bool[Array, " members"] | None = None
+    failed: Bool[Array, " members"] | None = None
+    stopped: Bool[Array, " members"] | None = None
+    pieces: Int[Array, " members"] | None = None
+    scores: Float[Array, " members"] | None = None
 
 
 class Best(NamedTuple):
@@ -35,11 +49,6 @@ class Best(NamedTuple):
     member: Int[Array, ""]
     hparams: HParams
     result: PyTree
-
-
-@partial(jax.jit, static_argnames=("fit_one", "layout"))
-def _chunk(fit_one: FitOne, layout: str, hparams: HParams, keys: Array, shared: Any) -> PyTree:
-    return LAYOUTS[layout](lambda member: fit_one(*member, *shared), (hparams, keys))
 
 
 def members(where: str, hparams: HParams) -> int:
@@ -85,31 +94,74 @@ def member_keys(key: Key, hparams: HParams) -> Array:
     return jax.vmap(lambda seed: jax.random.fold_in(key, seed))(seeds)
 
 
+def in_pieces(
+    where: str, protocol: Segments, hparams: HParams, key: Key, shared: Any,
+    make_rule: Callable[[int, int], rules.Rule], options: Options,
+) -> Sweep:  # fmt: skip
+    """Returns the sweep of a fit in pieces; `make_rule` takes the members, and those at a time."""
+    if not all(map(checks.concrete, jax.tree.leaves((hparams, key, shared)))):
+        raise TypeError(
+            f"{where}: a fit in pieces is driven by a loop in Python, which jit, vmap and grad "
+            "cannot trace; call its init and advance inside them"
+        )
+    n = members(where, hparams)
+    results, records, done = pieces.drive(
+        where, protocol, hparams, member_keys(key, hparams), shared, partial(make_rule, n), options
+    )
+    return Sweep(
+        hparams=hparams,
+        results=results,
+        done=jnp.asarray(done),
+        failed=jnp.asarray(records.failed),
+        stopped=jnp.asarray(records.stopped),
+        pieces=jnp.asarray(records.pieces),
+        scores=jnp.asarray(records.scores),
+    )
+
+
 def run(
-    fit_one: FitOne,
+    fit_one: FitOne | Segments,
     hparams: HParams,
     key: Key,
     *shared: PyTree,
     chunk: int | None = None,
     layout: str = "vmap",
-    progress: Callable[[int], None] | None = None,
+    mesh: Mesh | None = None,
+    memory_budget: int | str | None = None,
+    score: Score | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    save: Callable[[Paused], None] | None = None,
+    resume: Paused | None = None,
 ) -> Sweep:
     """Returns the results of `fit_one(hparams_i, key_i, *shared)` for every member i.
 
     Args:
         fit_one: any pure function of one member's numbers (a dict of scalars), its key and the
-            shared data. Give the same function object again and nothing is compiled anew.
+            shared data; or a fit in pieces, whose members leave the batch as soon as they have
+            halted or their score is NaN. Give the same function objects again and nothing is
+            compiled anew.
         hparams: dict of arrays with one entry per member, from `grid`, `random` or by hand.
         key: see `member_keys`; member i depends on nothing but its numbers and its key.
         *shared: arrays (or pytrees) that all members use, such as the data.
         chunk: members per compiled call, to bound memory and to see progress; all by default.
             Every call has the same shape, so one compilation serves them all.
         layout: a name in `LAYOUTS`.
-        progress: called after each chunk with the number of members that it finished; they
-            sum to n.
+        mesh: devices over which the members are cut, each working on its own; none by default.
+        memory_budget: bytes that one call may take on a device, arguments included, or "auto" for
+            half of what is free: members per call are as many as the compiled program allows, at
+            most `chunk`.
+        score: one number of a result, lower is better: for `Sweep.scores`, `Sweep.failed` and
+            progress. Fits in pieces have their own.
+        progress: called with a `Progress` after each chunk, or round of pieces.
+        save: called after each round of pieces with all that is needed to go on.
+        resume: what `save` was given in a run with the same hyperparameters and key.
+
+    Ctrl-C ends the sweep after the running chunk or round with a warning, and `Sweep.done` says
+    which members' results are there; pressed again, or where there is one chunk, it interrupts.
 
     Raises:
-        TypeError, ValueError: no members, axes of unequal length, a bad key, chunk or layout.
+        TypeError, ValueError: no members, axes of unequal length, a bad key, chunk, layout or
+            mesh; a budget below the needs of one member; functions that do not fit the protocol.
 
     >>> key = jax.random.key(0)
     >>> squares = run(lambda hp, key: hp["x"] ** 2, {"x": jnp.arange(4)}, key)
@@ -117,25 +169,33 @@ def run(
     [0, 1, 4, 9]
     """
     where = "sweep.run"
-    if not callable(fit_one):
+    if not callable(fit_one) and not isinstance(fit_one, Segments):
         raise TypeError(f"{where}: fit_one must be a function, got {type(fit_one).__name__}")
     checks.key(where, key)
-    checks.in_table(where, "layout", layout, LAYOUTS)
+    options = checked_options(
+        where, chunk=chunk, layout=layout, mesh=mesh, memory_budget=memory_budget,
+        progress=progress, save=save, resume=resume,
+    )  # fmt: skip
     hparams = {name: numbers(where, name, values) for name, values in hparams.items()}
     n = members(where, hparams)
-    size = n if chunk is None else min(n, checks.count(where, "chunk", chunk))
-    keys = member_keys(key, hparams)
-    parts = []
-    for start in range(0, n, size):
-        begin = min(start, n - size)  # the last chunk reaches back rather than change its shape
-        part = jax.tree.map(lambda a, i=begin: a[i : i + size], (hparams, keys))
-        results = _chunk(fit_one, layout, *part, shared)
-        parts.append(jax.tree.map(lambda a, skip=start - begin: a[skip:], results))
-        if progress is not None:
-            jax.block_until_ready(results)
-            progress(min(size, n - start))
-    results = parts[0] if len(parts) == 1 else jax.tree.map(lambda *p: jnp.concatenate(p), *parts)
-    return Sweep(hparams=hparams, results=results)
+    if isinstance(fit_one, Segments):
+        if score is not None:
+            raise TypeError(f"{where}: score belongs to a function; a fit in pieces has its own")
+        everybody = lambda n, slots: rules.every_piece()
+        return in_pieces(where, fit_one, hparams, key, shared, everybody, options)
+    if save is not None or resume is not None:
+        raise TypeError(f"{where}: save and resume need a fit in pieces, got a function")
+    cut = (hparams, member_keys(key, hparams))
+    found, done = in_chunks(where, fit_one, score, cut, shared, options)
+    if done < n:
+        warn_of_interrupt(where, done, n)
+    return Sweep(
+        hparams=hparams,
+        results=found.results,
+        done=jnp.arange(n) < done,
+        failed=found.failed,
+        scores=found.scores,
+    )
 
 
 def best(sweep: Sweep, by: Callable[[PyTree], Array], *, mode: str = "min") -> Best:

@@ -189,8 +189,8 @@ def test_progress_sums_to_the_number_of_members(chunk, steps):
     """Oracle: counting."""
     seen = []
     sweep.run(lambda hp, key: hp["rate"], HPARAMS, KEY, chunk=chunk, progress=seen.append)
-    assert seen == steps
-    assert sum(seen) == N
+    assert [report.new for report in seen] == steps
+    assert [report.done for report in seen] == np.cumsum(steps).tolist()
 
 
 def test_shared_data_reach_every_member():

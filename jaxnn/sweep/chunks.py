@@ -1,0 +1,128 @@
+"""Whole fits, so many members in one compiled call: the driver of `run` for plain functions."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, PyTree
+
+from jaxnn import checks
+from jaxnn.sweep import memory
+from jaxnn.sweep.layouts import LAYOUTS, place, spread
+from jaxnn.sweep.options import Options
+from jaxnn.sweep.progress import Interrupts, Reporter
+
+FitOne = Callable[..., PyTree]
+Score = Callable[[PyTree], Float[Array, ""]]
+
+
+class Chunk(NamedTuple):
+    """Some members' results, with what the driver reads."""
+
+    results: PyTree
+    failed: Bool[Array, " members"]
+    scores: Float[Array, " members"] | None
+
+
+def _nan_in_a_number(result: PyTree) -> Bool[Array, ""]:
+    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(result)]
+    single = [a for a in leaves if a.shape == () and jnp.issubdtype(a.dtype, jnp.inexact)]
+    return jnp.any(jnp.stack([jnp.isnan(a) for a in single])) if single else jnp.array(False)
+
+
+@partial(jax.jit, static_argnames=("fit_one", "score", "layout", "mesh"))
+def _chunk(
+    fit_one: FitOne, score: Score | None, layout: str, mesh: Mesh | None, members: Any, shared: Any
+) -> Chunk:
+    def one(member: Any, shared: Any) -> Chunk:
+        result = fit_one(*member, *shared)
+        if score is None:
+            return Chunk(result, _nan_in_a_number(result), None)
+        value = jnp.asarray(score(result))
+        return Chunk(result, jnp.isnan(value), value)
+
+    def local(members: Any, shared: Any) -> Chunk:
+        return LAYOUTS[layout](lambda member: one(member, shared), members)
+
+    return spread(mesh, local, 1)(members, shared)
+
+
+def _cut(members: PyTree, start: int, size: int) -> PyTree:
+    """Returns `size` members from `start` on; behind the last one it comes again."""
+    n = jax.tree.leaves(members)[0].shape[0]
+    if start + size <= n:
+        return jax.tree.map(lambda a: a[start : start + size], members)
+    rows = np.minimum(np.arange(start, start + size), n - 1)
+    return jax.tree.map(lambda a: a[rows], members)
+
+
+def _filled(done: PyTree, n: int) -> PyTree:
+    """Returns results for n members: NaN, zero or the like for those that are not done."""
+
+    def fill(a: Array) -> Array:
+        if a.shape[0] == n:
+            return a
+        value = jnp.nan if jnp.issubdtype(a.dtype, jnp.inexact) else None
+        shape = (n - a.shape[0], *a.shape[1:])
+        rest = jnp.zeros(shape, a.dtype) if value is None else jnp.full(shape, value, a.dtype)
+        return jnp.concatenate([a, rest])
+
+    return jax.tree.map(fill, done)
+
+
+def in_chunks(
+    where: str, fit_one: FitOne, score: Score | None, members: PyTree, shared: Any,
+    options: Options,
+) -> tuple[Chunk, int]:  # fmt: skip
+    """Returns results of all members, and how many of them were done when Ctrl-C came."""
+    n = jax.tree.leaves(members)[0].shape[0]
+    layout, mesh = options.layout, options.mesh
+    parts = 1 if mesh is None else mesh.size
+    size = -(-(n if options.chunk is None else min(n, options.chunk)) // parts) * parts
+    run = partial(_chunk, fit_one, score, layout, mesh)
+    report, done = Reporter(options.progress, n), 0
+    traced = not all(map(checks.concrete, jax.tree.leaves((members, shared))))
+    if not traced:
+        cut = lambda size: place(mesh, _cut(members, 0, size), shared)
+        lower = lambda size: _chunk.trace(fit_one, score, layout, mesh, *cut(size))
+        memory.warn_of_constants(where, "fit_one", lower(size))
+        if options.memory_budget is not None:
+            fixed = sum(jnp.asarray(leaf).nbytes for leaf in jax.tree.leaves(shared))
+            size = parts * memory.members_that_fit(
+                where, lambda each: lower(each * parts).lower().compile(), size // parts, fixed,
+                options.memory_budget,
+            )  # fmt: skip
+    if size >= n:  # one call, for which nobody waits here
+        chunk = run(*place(mesh, _cut(members, 0, size), shared))
+        chunk = jax.tree.map(lambda a: a[:n], chunk) if size > n else chunk
+        if options.progress is not None:
+            report(n, _least(jax.block_until_ready(chunk)))
+        return chunk, n
+    chunks: list[Chunk] = []
+    with Interrupts() as keyboard:
+        for start in range(0, n, size):
+            begin = min(start, n - size)  # the last chunk reaches back, and keeps its shape
+            chunk = run(*place(mesh, _cut(members, begin, size), shared))
+            chunk = jax.tree.map(lambda a, skip=start - begin: a[skip:] if skip else a, chunk)
+            chunks.append(chunk)
+            if not traced:
+                jax.block_until_ready(chunk)
+            done = min(start + size, n)
+            report(done, _least(chunk))
+            if keyboard.pressed:
+                break
+    together = jax.tree.map(lambda *parts: jnp.concatenate(parts), *chunks)
+    return _filled(together, n), done
+
+
+def _least(chunk: Chunk) -> float:
+    if chunk.scores is None or not checks.concrete(chunk.scores):
+        return math.nan
+    known = np.asarray(chunk.scores)
+    known = known[~np.isnan(known)]
+    return float(known.min()) if len(known) else math.nan
