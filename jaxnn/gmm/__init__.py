@@ -34,6 +34,7 @@ from jaxnn.gmm.predictive import expected_mixture, predictive_log_prob, prune
 from jaxnn.gmm.priors import Prior, default_prior, log_prior
 from jaxnn.gmm.reduction import Reduction, merge, reduce
 from jaxnn.gmm.restarts import BestFit, fit_best
+from jaxnn.gmm.segments import EMState, segments
 from jaxnn.gmm.selection import select
 from jaxnn.gmm.starts import STARTS, from_labels, init
 from jaxnn.gmm.stepwise import (
@@ -66,6 +67,7 @@ __all__ = [
     "Covariances",
     "Diag",
     "Dirichlet",
+    "EMState",
     "Eigen",
     "Ellipsoid",
     "Estimate",
@@ -134,6 +136,7 @@ __all__ = [
     "regress",
     "sample",
     "sample_missing",
+    "segments",
     "select",
     "stepwise_init",
     "stepwise_step",

@@ -1,5 +1,6 @@
 """Sweeps: hyperparameter spaces, and `run` for any pure fit over all of their members."""
 
+from jaxnn.sweep.asking import Asked, ask, tell
 from jaxnn.sweep.averages import Average, average
 from jaxnn.sweep.axes import Choice, Distribution, Integers, LogUniform, Normal, Static, Uniform
 from jaxnn.sweep.folds import Nested, cross_validate, k_fold, nested, stratified
@@ -30,6 +31,7 @@ __all__ = [
     "DESIGNS",
     "LAYOUTS",
     "RULES",
+    "Asked",
     "Average",
     "Best",
     "Choice",
@@ -49,6 +51,7 @@ __all__ = [
     "Uniform",
     "When",
     "Zip",
+    "ask",
     "average",
     "best",
     "collect",
@@ -66,5 +69,6 @@ __all__ = [
     "sample",
     "sobol",
     "stratified",
+    "tell",
     "to_json",
 ]

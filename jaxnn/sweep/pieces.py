@@ -29,8 +29,8 @@ class _Places:
         self.n, self.parts, self.size = n, parts, -(-n // parts)
         part, row = np.divmod(np.arange(parts * self.size), self.size)
         # Member of each row of the pool; rows that are left over hold the last one's numbers.
-        self.members = np.minimum(row * parts + part, n - 1)
-        self.rows = np.arange(n) % parts * self.size + np.arange(n) // parts  # and back
+        self.members = jnp.asarray(np.minimum(row * parts + part, n - 1))
+        self.rows = jnp.asarray(np.arange(n) % parts * self.size + np.arange(n) // parts)  # back
 
     def batches(self, chosen: np.ndarray, chunk: int, shrink: bool) -> list[np.ndarray]:
         """Returns the chosen members in batches (parts, size), -1 where there is none."""
@@ -48,9 +48,10 @@ class _Places:
             batches.append(batch)
         return batches
 
-    def local(self, batch: np.ndarray) -> np.ndarray:
+    def local(self, batch: np.ndarray) -> Array:
         """Returns the rows of a batch, each within its part of the pool."""
-        return np.where(batch < 0, self.size, batch // self.parts).reshape(-1).astype(np.int32)
+        rows = np.where(batch < 0, self.size, batch // self.parts)
+        return jnp.asarray(rows.reshape(-1), jnp.int32)
 
 
 def check_protocol(where: str, protocol: Segments, member: PyTree, shared: Sequence[Any]) -> PyTree:
@@ -91,7 +92,7 @@ def _room(
 ) -> tuple[PyTree, int]:  # fmt: skip
     """Returns an empty pool, and how many members each device takes at a time."""
     states, _ = place(options.mesh, pool.room(state, places.parts * places.size), None)
-    rows = lambda size: np.zeros(places.parts * size, np.int32)
+    rows = lambda size: jnp.zeros(places.parts * size, jnp.int32)
     most = places.size
     if options.chunk is not None:
         most = min(most, -(-options.chunk // places.parts))

@@ -18,6 +18,8 @@ ROOT = Path(__file__).parent.parent.parent
 # Run by a process of its own: eight devices, float64, and a cache that cannot be written to.
 SCRIPT = """
 import re, sys, warnings
+caught = warnings.catch_warnings(record=True).__enter__()
+warnings.simplefilter("always")
 from functools import partial
 import jax
 jax.config.update("jax_enable_x64", True)
@@ -29,8 +31,6 @@ key = jax.random.key(5)
 stop = np.arange(11) % 5 + 1
 hp, scale = toys.members(11, stop=stop), 0.9
 mesh = jax.make_mesh((4, 2), ("a", "b"))
-texts = []
-lower = pool.advance.lower
 
 def close(a, b):
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-14), a, b)
@@ -38,26 +38,25 @@ def close(a, b):
 def whole(hp, key, scale):
     return {"x": hp["rate"] * scale + jax.random.normal(key), "key": key}
 
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter("always")
-    for layout in sweep.LAYOUTS:
-        one = sweep.run(toys.TOY, hp, key, scale, layout=layout)
-        for chunk in (None, 9):
-            many = sweep.run(toys.TOY, hp, key, scale, layout=layout, mesh=mesh, chunk=chunk)
-            close(many, one)
-    saved = []
-    race = partial(sweep.halving, toys.TOY, hp, key, scale, most=4, eta=2)
-    one = race(save=saved.append)
-    close(race(mesh=mesh), one)
-    close(race(mesh=mesh, resume=saved[1]), one)  # begun on one device
-    few = {name: values[:3] for name, values in hp.items()}  # fewer than devices
-    for members, chunk in ((hp, None), (hp, 3), (few, None)):
-        draw = partial(sweep.run, whole, members, key, scale)
-        one, many = draw(), draw(mesh=mesh, chunk=chunk)
-        close(many.results["x"], one.results["x"])
-        close(*(jax.random.key_data(s.results["key"]) for s in (many, one)))
-    spread = sweep.run(whole, {"rate": np.ones(16), "x": np.ones(16)}, key, scale, mesh=mesh)
-    assert len(spread.results["x"].sharding.device_set) == 8
+for layout in sweep.LAYOUTS:
+    one = sweep.run(toys.TOY, hp, key, scale, layout=layout)
+    for chunk in (None, 9):
+        many = sweep.run(toys.TOY, hp, key, scale, layout=layout, mesh=mesh, chunk=chunk)
+        close(many, one)
+saved = []
+race = partial(sweep.halving, toys.TOY, hp, key, scale, most=4, eta=2)
+one = race(save=saved.append)
+close(race(mesh=mesh), one)
+close(race(mesh=mesh, resume=saved[1]), one)  # begun on one device
+few = {name: values[:3] for name, values in hp.items()}  # fewer than devices
+for members, chunk in ((hp, None), (hp, 3), (few, None)):
+    draw = partial(sweep.run, whole, members, key, scale)
+    one, many = draw(), draw(mesh=mesh, chunk=chunk)
+    close(many.results["x"], one.results["x"])
+    close(*(jax.random.key_data(s.results["key"]) for s in (many, one)))
+spread = sweep.run(whole, {"rate": np.ones(16), "x": np.ones(16)}, key, scale, mesh=mesh)
+assert len(spread.results["x"].sharding.device_set) == 8
+
 
 flat = jax.sharding.Mesh(np.asarray(mesh.devices).reshape(-1), ("members",))
 how = pool.How(toys.TOY, "vmap", flat)

@@ -54,7 +54,8 @@ def test_every_member_is_the_fit_run_alone(alone, layout, chunk):
     close(got.results, toys.alone(HP, sweep.member_keys(KEY, HP), SCALE, STOP))
     equal(got.pieces, STOP)
     equal(got.scores, got.results["w"])
-    assert bool(got.done.all()) and not bool((got.failed | got.stopped).any())
+    assert bool(got.done.all())
+    assert not bool((got.failed | got.stopped).any())
 
 
 def counted(calls):
@@ -114,7 +115,8 @@ def test_a_member_with_nothing_to_do_is_its_start():
     got = sweep.run(toys.TOY, toys.members(3, stop=[0, 0, 0]), KEY, SCALE)
     equal(got.results["w"], np.ones(3))
     equal(got.pieces, np.zeros(3))
-    assert bool(got.done.all()) and not bool(got.failed.any())
+    assert bool(got.done.all())
+    assert not bool(got.failed.any())
 
 
 def test_another_sweep_compiles_nothing():
@@ -235,9 +237,7 @@ def test_what_belongs_to_another_sweep_is_not_resumed():
     """Oracle: the message says what differs."""
     saved = []
     sweep.run(toys.TOY, HP, KEY, SCALE, save=saved.append)
-    go = lambda hp=HP, key=KEY, paused=saved[0]: sweep.run(
-        toys.TOY, hp, key, SCALE, resume=paused
-    )
+    go = lambda hp=HP, key=KEY, paused=saved[0]: sweep.run(toys.TOY, hp, key, SCALE, resume=paused)
     few = {name: a[:4] for name, a in HP.items()}
     for call, message in (
         (lambda: go(hp=HP | {"rate": 2 * HP["rate"]}), "this sweep, got other hparams"),

@@ -52,7 +52,9 @@ def textbook_halving(scores, rungs, eta):
     return pieces
 
 
-@pytest.mark.parametrize(("n", "most", "eta", "first"), [(27, 9, 3, 1), (20, 20, 2, 3), (2, 9, 3, 1)])
+@pytest.mark.parametrize(
+    ("n", "most", "eta", "first"), [(27, 9, 3, 1), (20, 20, 2, 3), (2, 9, 3, 1)]
+)
 def test_halving_is_the_published_algorithm(n, most, eta, first):
     """Oracle: the textbook loop, on scores that change their order as they go."""
     scores = np.random.default_rng(n).normal(size=(n, most + 1))
@@ -102,7 +104,7 @@ def test_hyperband_has_the_brackets_of_the_paper():
 
 def textbook_asha(score, n, slots, levels, eta):
     """Li et al. (2020), algorithm 2, with workers that take one piece a round each."""
-    seen = [dict() for _ in levels]  # score of each member by rung
+    seen = [{} for _ in levels]  # score of each member by rung
     promoted = [set() for _ in levels]
     running, pieces, fresh = {}, np.zeros(n, int), 0  # member -> rung it climbs to
 
@@ -159,5 +161,6 @@ def test_asha_passes_over_members_that_failed_or_ended():
     records, _ = race(rules.asha(5, 1, 4, 2, 1), 5, follow, stop=lambda i: 1 if i == 1 else 99)
     assert order[:5] == [0, 1, 2, 3, 2]
     assert int(records.pieces[0]) == int(records.pieces[1]) == 1
-    assert bool(records.failed[0]) and bool(records.halted[1])
+    assert bool(records.failed[0])
+    assert bool(records.halted[1])
     assert not records.stopped[:2].any()
