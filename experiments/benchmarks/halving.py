@@ -44,13 +44,14 @@ def grid(members: int, patience: int) -> dict[str, jax.Array]:
     return space | {"patience": jnp.full(members, patience, jnp.int32)}
 
 
-def networks(members: int, epochs: int, chunk: int) -> None:
+def networks(members: int, epochs: int, chunk: int, rules: list[str]) -> None:
     """Prints time, work and choice of a sweep to the end, with early stopping, and halved."""
     digits = datasets.digits(0, validation=0.2, test=0.4)[:3]
     rows, watched, test = (train.Batch(x=jnp.asarray(p.x), y=jnp.asarray(p.y)) for p in digits)
     pieces = train.segments(network, epochs=epochs, batch_size=64)
     key = jax.random.key(0)
-    run = partial(sweep.run, pieces, chunk=chunk)
+    mesh = cores()
+    run = partial(sweep.run, pieces, chunk=chunk, mesh=mesh)
     all_of, some = grid(members, epochs), grid(members, 5)
     rivals: dict[str, Callable[[], sweep.Sweep]] = {
         "all epochs": lambda: run(all_of, key, rows, watched),
@@ -58,9 +59,9 @@ def networks(members: int, epochs: int, chunk: int) -> None:
         **{
             rule: partial(
                 sweep.halving, pieces, all_of, key, rows, watched,
-                most=epochs, eta=3, rule=rule, chunk=chunk,
+                most=epochs, eta=3, rule=rule, chunk=chunk, mesh=mesh,
             )
-            for rule in ("halving", "asha")
+            for rule in rules
         },
     }  # fmt: skip
     table = Table(title=f"{members:,} networks {'-'.join(map(str, LAYERS))}, {epochs} epochs")
@@ -87,6 +88,11 @@ def networks(members: int, epochs: int, chunk: int) -> None:
     Console(width=120).print(table)
 
 
+def cores() -> jax.sharding.Mesh | None:
+    """Returns all devices, if there are several: on CPU one for each core."""
+    return jax.make_mesh((jax.device_count(),), ("members",)) if jax.device_count() > 1 else None
+
+
 def stragglers(short: int, long: int, b: int = 32) -> None:
     """Races one fit of many steps among many of few against one by one."""
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2_000, 4)))
@@ -110,6 +116,10 @@ def stragglers(short: int, long: int, b: int = 32) -> None:
         "vmap of pieces": lambda: sweep.run(pieces, space, key, x),
         "map of pieces": lambda: sweep.run(pieces, space, key, x, layout="map"),
     }
+    if mesh := cores():
+        rivals["map of whole fits, on all cores"] = lambda: sweep.run(
+            one, space, key, x, layout="map", mesh=mesh
+        )
     want = [float(fit.log_lik) for fit in rivals["one by one"]()]
     gap = max(
         float(np.max(np.abs(np.asarray(rivals[name]().results.log_lik) - want)))
@@ -130,11 +140,14 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=1024)
     parser.add_argument("--epochs", type=int, default=27)
     parser.add_argument("--chunk", type=int, default=64)
+    parser.add_argument("--rules", nargs="*", default=["halving"], choices=list(sweep.RULES))
     parser.add_argument("--only", choices=["networks", "stragglers"])
+    parser.add_argument("--cores", type=int, default=1, help="a device of JAX for each")
     options = parser.parse_args()
+    jax.config.update("jax_num_cpu_devices", options.cores)
     print(heading())
     if options.only != "stragglers":
-        networks(options.members, options.epochs, options.chunk)
+        networks(options.members, options.epochs, options.chunk, options.rules)
     if options.only != "networks":
         jax.config.update("jax_enable_x64", True)
         stragglers(10, 1_000)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from jaxnn import checks
 from jaxnn.sweep import memory
-from jaxnn.sweep.layouts import LAYOUTS, place, spread
+from jaxnn.sweep.layouts import LAYOUTS, chosen, one_member, place, spread
 from jaxnn.sweep.options import Options
 from jaxnn.sweep.progress import Interrupts, Reporter
 
@@ -81,7 +81,8 @@ def in_chunks(
 ) -> tuple[Chunk, int]:  # fmt: skip
     """Returns results of all members, and how many of them were done when Ctrl-C came."""
     n = jax.tree.leaves(members)[0].shape[0]
-    layout, mesh = options.layout, options.mesh
+    mesh = options.mesh
+    layout = chosen(options.layout, mesh, fit_one, *one_member(members), *shared)
     parts = 1 if mesh is None else mesh.size
     size = -(-(n if options.chunk is None else min(n, options.chunk)) // parts) * parts
     run = partial(_chunk, fit_one, score, layout, mesh)

@@ -23,6 +23,38 @@ LAYOUTS: dict[str, Callable[[Callable[[Any], PyTree], Any], PyTree]] = {
 }
 
 
+def _loops(jaxpr: Any) -> bool:
+    """Returns whether a program has a loop whose length depends on values, at any depth."""
+    inner = (getattr(jaxpr, "jaxpr", jaxpr)).eqns
+    return any(
+        eqn.primitive.name == "while"
+        or any(
+            _loops(part)
+            for value in eqn.params.values()
+            for part in (value if isinstance(value, tuple | list) else (value,))
+            if hasattr(getattr(part, "jaxpr", part), "eqns")
+        )
+        for eqn in inner
+    )
+
+
+def chosen(layout: str, mesh: Mesh | None, one: Callable[..., PyTree], *args: Any) -> str:
+    """Returns `layout`, or for "auto" what was measured to be faster for `one(*args)`.
+
+    That is `map` on CPU if the function has a loop that ends when the values say so, since under
+    `vmap` all members wait for the slowest, and `vmap` otherwise.
+    """
+    if layout != "auto":
+        return layout
+    device = jax.devices()[0] if mesh is None else mesh.devices.item(0)
+    return "map" if device.platform == "cpu" and _loops(jax.jit(one).trace(*args).jaxpr) else "vmap"
+
+
+def one_member(members: PyTree) -> PyTree:
+    """Returns the shapes of a member."""
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), members)
+
+
 def one_axis(where: str, mesh: Any) -> Mesh | None:
     """Returns all devices of a mesh along one axis; raises TypeError for anything but a mesh."""
     if mesh is None:

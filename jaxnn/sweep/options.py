@@ -42,7 +42,7 @@ def checked_options(
     save: Callable[[Paused], None] | None = None, resume: Paused | None = None,
 ) -> Options:  # fmt: skip
     """Returns what all drivers share, checked."""
-    checks.in_table(where, "layout", layout, LAYOUTS)
+    checks.in_table(where, "layout", layout, (*LAYOUTS, "auto"))
     if resume is not None:
         checks.instance(where, "resume", resume, Paused)
     return Options(

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from jaxnn.sweep import memory, pool
-from jaxnn.sweep.layouts import place
+from jaxnn.sweep.layouts import chosen, one_member, place
 from jaxnn.sweep.options import Options, Paused
 from jaxnn.sweep.progress import Interrupts, Reporter, warn_of_interrupt
 from jaxnn.sweep.rules import Records, Rule
@@ -189,9 +189,9 @@ def drive(
     n = keys.shape[0]
     mesh = options.mesh
     places = _Places(n, 1 if mesh is None else mesh.size)
-    how = pool.How(protocol, options.layout, mesh)
-    first = jax.tree.map(lambda a: a[0], (hparams, keys))
-    state = check_protocol(where, protocol, first, shared)
+    state = check_protocol(where, protocol, one_member((hparams, keys)), shared)
+    layout = chosen(options.layout, mesh, protocol.advance, state, *shared)
+    how = pool.How(protocol, layout, mesh)
     members = (hparams, keys)
     if mesh is not None:
         members = pool.reorder(members, places.members)
@@ -199,7 +199,7 @@ def drive(
     states, chunk = _room(where, how, places, state, shared, options)
     rule = make_rule(chunk * places.parts)
     records = _fresh_records(n, rule)
-    shrink = options.layout == "vmap"  # under `map` what fills a batch up is skipped
+    shrink = layout == "vmap"  # under `map` what fills a batch up is skipped
 
     def round_of(chosen: np.ndarray, step: Callable[..., Any], piece: int) -> None:
         nonlocal states
@@ -219,7 +219,13 @@ def drive(
             states, records = _resumed(
                 where, options.resume, state, hparams, keys, places, rule, mesh
             )
-        further = lambda states, rows: pool.advance(states, rows, shared, how=how)
+        # One member on its own is spared the batching, which costs loops their early end.
+        lone = how._replace(layout="map")
+
+        def further(states: PyTree, rows: Array) -> Any:
+            single = rows.shape[0] == places.parts
+            return pool.advance(states, rows, shared, how=lone if single else how)
+
         while True:
             go, stop = rule.decide(records)
             records.stopped[stop] = True

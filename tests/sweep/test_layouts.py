@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toys
 from refusals import refused
 
 from jaxnn import sweep
@@ -100,6 +101,33 @@ def test_a_mesh_of_one_device_changes_nothing():
     )
     assert float(total(2.0)) == 10
     assert float(jax.jit(jax.grad(total))(2.0)) == 5
+
+
+def ends_itself(hp, key):
+    """A loop within a branch within a scan, each of them another program to look into."""
+
+    def step(carry, _):
+        halve = lambda x: jax.lax.while_loop(lambda x: x > 1, lambda x: x / 2, x)
+        return jax.lax.cond(carry > 0, halve, lambda x: x, carry), None
+
+    return jax.lax.scan(step, hp["x"], None, length=2)[0]
+
+
+def test_the_automatic_layout():
+    """Oracle: by hand: `map` on CPU where a member may end before the others, `vmap` elsewhere;
+    and the same results either way.
+    """
+    fixed = lambda hp, key: jax.lax.fori_loop(0, 3, lambda i, x: x / 2, hp["x"])
+    hp, key = {"x": jnp.array([9.0, 0.5, 3.0])}, jax.random.key(0)
+    cpu = jax.default_backend() == "cpu"
+    for one, layout in ((ends_itself, "map" if cpu else "vmap"), (fixed, "vmap")):
+        assert layouts.chosen("auto", None, one, {"x": 1.0}, key) == layout
+        assert layouts.chosen("map", None, one, {"x": 1.0}, key) == "map"
+        got = sweep.run(one, hp, key, layout="auto")
+        want = jnp.stack([one({"x": x}, key) for x in hp["x"]])
+        np.testing.assert_allclose(got.results, want, rtol=1e-15)
+    got = sweep.run(toys.TOY, toys.members(3, stop=2), key, 1.0, layout="auto")
+    np.testing.assert_allclose(got.results["w"], (1 - got.hparams["rate"]) ** 2, rtol=1e-14)
 
 
 def test_no_mesh_is_the_function_itself():

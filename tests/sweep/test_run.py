@@ -301,7 +301,7 @@ BAD = {
         (ONE, AXIS, KEY),
         {"layout": "vmpa"},
         ValueError,
-        r"unknown layout 'vmpa' \(did you mean 'vmap'\?\); choose from vmap, map",
+        r"unknown layout 'vmpa' \(did you mean 'vmap'\?\); choose from vmap, map, auto",
     ),
     "H1 int key": (sweep.run, (ONE, AXIS, 0), {}, TypeError, "key must be a PRNG key.*got int"),
     "H4 keys": (
