@@ -45,7 +45,7 @@ CHAPTERS = (
         "How descent goes: nine optimizers, full batches against random ones, a network watched "
         "while it learns, and the width that approximates any function.",
         "优化器、批量大小、训练过程可视化与万能逼近定理。",
-        ("optimizers", "batch_size", "training_movie", "universal_approximation"),
+        ("optimizers", "population", "batch_size", "training_movie", "universal_approximation"),
     ),
     Chapter(
         "Overfitting",
