@@ -11,6 +11,9 @@ import toys
 from refusals import refused
 
 from jaxnn import sweep
+from jaxnn.sweep import pieces
+from jaxnn.sweep.options import Options
+from jaxnn.sweep.rules import Rule
 from jaxnn.types import Segments
 
 KEY = jax.random.key(5)
@@ -117,6 +120,30 @@ def test_a_member_with_nothing_to_do_is_its_start():
     equal(got.pieces, np.zeros(3))
     assert bool(got.done.all())
     assert not bool(got.failed.any())
+
+
+def test_rungs_keep_the_score_of_their_time():
+    """By hand, rungs 1, 2 and 4: member 0 ends after three pieces, 1 fails in the second, 2 runs
+    on: what a rung saw stays, and those above see the last score, or infinity.
+    """
+    rule = Rule("some", (), (1, 2, 4), lambda records: (records.racing, records.stopped))
+    protocol = toys.TOY._replace(score=lambda state: -1.0 * state.t + 0 * state.w)
+    hp = toys.members(3, stop=[3, 9, 4], nan_at=[0, 2, 0])
+    options = Options(None, "vmap", None, None, None, None, None)
+    keys = sweep.member_keys(KEY, hp)
+    _, records, done = pieces.drive("here", protocol, hp, keys, (SCALE,), lambda k: rule, options)
+    equal(records.rungs, [[-1, -2, -3], [-1, np.inf, np.inf], [-1, -2, -4]])
+    assert done.all()
+
+
+@pytest.mark.parametrize("layout", sweep.LAYOUTS)
+def test_members_stop_where_the_fit_alone_stops(layout):
+    """Oracle: closed form of the piece after which w is below 0.1, in float64."""
+    protocol = toys.TOY._replace(halted=lambda state: state.w < 0.1)
+    hp = toys.members(9)
+    got = sweep.run(protocol, hp, KEY, SCALE, layout=layout, chunk=4)
+    equal(got.pieces, np.ceil(np.log(0.1) / np.log(SCALE * (1 - np.asarray(hp["rate"])))))
+    equal(got.results["t"], got.pieces)
 
 
 def test_another_sweep_compiles_nothing():

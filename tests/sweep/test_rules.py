@@ -10,19 +10,19 @@ INF, NAN = np.inf, np.nan
 
 
 def race(rule, n, score, stop=lambda i: 10**9):
-    """Lets n members climb under a rule; returns the records and the sizes of all rounds."""
+    """Lets n members climb under a rule; returns the records and who ran in each round."""
     off = lambda: np.zeros(n, bool)
     records = Records(np.zeros(n, int), np.full(n, NAN), off(), off(), off(),
                       np.full((n, len(rule.levels)), NAN))  # fmt: skip
-    sizes = []
+    rounds = []
     while True:
         go, out = rule.decide(records)
         assert not (go & out).any()
         assert not (go & ~records.racing).any()
         records.stopped[out] = True
         if not go.any():
-            return records, sizes
-        sizes.append(int(go.sum()))
+            return records, rounds
+        rounds.append(set(np.flatnonzero(go).tolist()))
         for i in np.flatnonzero(go):
             records.pieces[i] += 1
             value = score(i, records.pieces[i])
@@ -59,11 +59,11 @@ def test_halving_is_the_published_algorithm(n, most, eta, first):
     """Oracle: the textbook loop, on scores that change their order as they go."""
     scores = np.random.default_rng(n).normal(size=(n, most + 1))
     rule = rules.halving(n, n, most, eta, first)
-    records, sizes = race(rule, n, lambda i, t: scores[i][t])
+    records, rounds = race(rule, n, lambda i, t: scores[i][t])
     want = textbook_halving(scores, rules.rungs(most, eta, first), eta)
     np.testing.assert_array_equal(records.pieces, want)
     np.testing.assert_array_equal(records.stopped, want < most)
-    assert sum(sizes) == want.sum()
+    assert sum(map(len, rounds)) == want.sum()
 
 
 def test_members_that_have_ended_are_judged_but_not_stopped():
@@ -107,6 +107,7 @@ def textbook_asha(score, n, slots, levels, eta):
     seen = [{} for _ in levels]  # score of each member by rung
     promoted = [set() for _ in levels]
     running, pieces, fresh = {}, np.zeros(n, int), 0  # member -> rung it climbs to
+    rounds = []
 
     def job():
         nonlocal fresh
@@ -125,7 +126,8 @@ def textbook_asha(score, n, slots, levels, eta):
         while len(running) < slots and (new := job()) is not None:
             running[new[0]] = new[1]
         if not running:
-            return pieces
+            return pieces, rounds
+        rounds.append(set(running))
         for i in list(running):
             pieces[i] += 1
             if pieces[i] == levels[running[i]]:
@@ -139,11 +141,11 @@ def test_asha_is_the_published_algorithm(n, slots, eta):
     scores = np.random.default_rng(n + slots).normal(size=(n, 20))
     score = lambda i, t: scores[i][t]
     rule = rules.asha(n, slots, 18, eta, 2)
-    records, sizes = race(rule, n, score)
-    want = textbook_asha(score, n, slots, rules.rungs(18, eta, 2), eta)
+    records, rounds = race(rule, n, score)
+    want, same = textbook_asha(score, n, slots, rules.rungs(18, eta, 2), eta)
     np.testing.assert_array_equal(records.pieces, want)
     np.testing.assert_array_equal(records.stopped, want < 18)
-    assert max(sizes) == min(slots, n)
+    assert rounds == same
 
 
 def test_asha_passes_over_members_that_failed_or_ended():
