@@ -152,7 +152,7 @@ def run(config: Config, seed: int, progress: Progress) -> Outcome:
         ["", "test accuracy, %", "test loss, nats", "step length, first", "last"],
         [
             [name, nets.percent(nets.intervals(found["accuracy"], 100)),
-             span(nets.intervals(found["loss"]), ".3f"), f"{middle(first):.2g}",
+             span(nets.intervals(found["loss"]).tolist(), ".3f"), f"{middle(first):.2g}",
              f"{middle(last):.2g}"]
             for name, found, first, last in (
                 ("copying winners", with_, followed[:, 0], followed[:, -1]),
@@ -163,9 +163,10 @@ def run(config: Config, seed: int, progress: Progress) -> Outcome:
         f"over {config.seeds} populations of {config.members}; step lengths are medians.",
         best=[0],
     )  # fmt: skip
+    change = span(gain_loss.tolist(), "+.3f")
     finding = (
         f"Copying winners {nets.verdict(gain)}: {nets.points(gain)} of test accuracy against the "
-        f"same members left alone, and {span(gain_loss, '+.3f')} nats of test loss; the step "
+        f"same members left alone, and {change} nats of test loss; the step "
         f"length of the line that won went from {middle(followed[:, 0]):.2g} to "
         f"{middle(followed[:, -1]):.2g} (medians), where the best fixed one is "
         f"{middle(kept):.2g} ({config.seeds} populations of {config.members})."

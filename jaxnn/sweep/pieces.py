@@ -78,8 +78,8 @@ def check_protocol(where: str, protocol: Segments, member: PyTree, shared: Seque
             )
     for name, kind in (("score", jnp.floating), ("halted", jnp.bool_)):
         found = jax.eval_shape(getattr(protocol, name), state)
-        shape, dtype = getattr(found, "shape", None), getattr(found, "dtype", None)
-        if shape != () or not jnp.issubdtype(dtype, kind):
+        one = getattr(found, "shape", None) == ()
+        if not one or not jnp.issubdtype(found.dtype, kind):
             raise ValueError(
                 f"{where}: {name} must return one {'number' if name == 'score' else 'bool'}, "
                 f"got {found}"
