@@ -1,65 +1,27 @@
 """Expectation-maximisation for Gaussian mixtures (Dempster, Laird and Rubin, 1977).
 
-The E-step is in `expectation`, here are the M-step and the loop around both; `outcome` says how it
-ended.
+The E-step is in `expectation`, the M-step and the iteration around both in `loop`; here are their
+public doors, and the loop in one compiled program.  `outcome` says how it ended.
 Shapes: n samples, d features, k components.
 """
 
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from jaxnn import checks
-from jaxnn.gmm import accelerate as squarem
-from jaxnn.gmm import priors
+from jaxnn.gmm import loop, priors
 from jaxnn.gmm.expectation import expect
-from jaxnn.gmm.family import Whitened
+from jaxnn.gmm.loop import maximise
 from jaxnn.gmm.missing import Observed, check_columns, column_variance, observe
 from jaxnn.gmm.model import GMM, door
 from jaxnn.gmm.moments import Moments, row_weights
-from jaxnn.gmm.outcome import (
-    Fit,
-    Status,
-    check_sound,
-    degenerate,
-    empty,
-    ending,
-    not_finite,
-    rounding,
-    sound,
-)
+from jaxnn.gmm.outcome import Fit, check_sound
 from jaxnn.gmm.priors import Prior
 from jaxnn.types import Data, Scalar, Weights
-
-
-def maximise(
-    mixture: GMM, total: Moments, ridge: Float[Array, " d"], prior: Prior | None = None
-) -> GMM:
-    """Returns the M-step's mixture; see `m_step`."""
-    if prior is None:
-        alive = ~empty(total.counts)
-        counts = jnp.where(alive, total.counts, 1.0)
-        shift = jnp.where(alive[:, None], total.first / counts[:, None], 0.0)
-        sums = Whitened(total.second, counts, shift, alive)
-        used = total.counts > 0
-        rows = jnp.sum(total.counts)
-        log_weights = jnp.log(jnp.where(used, total.counts, 1.0)) - jnp.log(rows)
-        log_weights = jnp.where(used, log_weights, -jnp.inf)
-    else:
-        sums, shift, log_weights = priors.add_rows(
-            mixture, prior, total.counts, total.first, total.second
-        )
-    k = mixture.means.shape[0]
-    return GMM(
-        log_weights=log_weights,
-        means=mixture.means + mixture.cov.colour(jnp.arange(k), shift),
-        cov=mixture.cov.update(sums, ridge),
-    )
-
 
 _maximise = jax.jit(maximise)
 
@@ -89,33 +51,18 @@ def m_step(
     return _maximise(
         mixture,
         total,
-        _per_feature(where, "ridge", ridge, mixture),
+        per_feature(where, "ridge", ridge, mixture),
         None if prior is None else priors.door(where, prior, mixture),
     )
 
 
-def _per_feature(where: str, name: str, ridge: ArrayLike, mixture: GMM) -> Float[Array, " d"]:
+def per_feature(where: str, name: str, ridge: ArrayLike, mixture: GMM) -> Float[Array, " d"]:
     """Returns a checked number, or one per feature, as one per feature."""
     checks.non_negative(where, name, ridge)
     d = mixture.means.shape[1]
     if jnp.ndim(ridge) > 0:
         checks.shape(where, name, ridge, (d,))
     return jnp.broadcast_to(jnp.asarray(ridge, mixture.means.dtype), (d,))
-
-
-class _State(NamedTuple):
-    """The best iterate so far; `total` and `objective` always belong to `mixture`."""
-
-    mixture: GMM
-    total: Moments
-    objective: Float[Array, ""]
-    gain: Float[Array, ""]
-    steps: Int[Array, ""]
-    failed: Int[Array, ""]  # LOWERED or NOT_FINITE, else CONVERGED
-    candidate: GMM  # to be looked at next
-    jumping: Bool[Array, ""]  # whether it is a jump rather than a step of EM,
-    length: Float[Array, ""]  # of this length,
-    longest: Float[Array, ""]  # and what bounded it
 
 
 @partial(jax.jit, static_argnames="accelerate")
@@ -130,86 +77,23 @@ def _fit(
     max_steps: Int[Array, ""],
     accelerate: bool,
 ) -> Fit:
-    rows = jnp.sum(weight)
     variance = column_variance(x, weight)
-    ridges = ridge * variance + ridge_absolute
-    exact = jnp.all(ridges == 0)  # then EM cannot lower its objective
-    on = mixture.log_weights > -jnp.inf
-
-    def unfinished(state: _State) -> Bool[Array, ""]:
-        moving = jnp.abs(state.gain) >= jnp.maximum(tol, rounding(state.objective))
-        return moving & (state.steps < max_steps) & (state.failed == Status.CONVERGED)
-
-    def advance(state: _State) -> _State:
-        total = expect(state.candidate, x, weight)
-        extra = 0.0 if prior is None else priors.log_density(state.candidate, prior)
-        objective = (total.log_lik + extra) / rows
-        finite = jnp.isfinite(objective) & sound(state.candidate)
-        gain = objective - state.objective
-        falls = gain < -jnp.maximum(tol, rounding(state.objective))
-        good = finite & jnp.where(state.jumping, gain >= 0, ~(exact & falls))
-        failed = jnp.where(finite, Status.LOWERED, Status.NOT_FINITE)
-        best, total, objective = jax.tree.map(
-            lambda new, old: jnp.where(good, new, old),
-            (state.candidate, total, objective),
-            (state.mixture, state.total, state.objective),
-        )
-        candidate = maximise(best, total, ridges, prior)
-        jumping, length, longest = jnp.array(False), state.length, state.longest
-        if accelerate:
-            longest = squarem.bound(state.jumping, good, length, longest)
-            far, length = squarem.extrapolate(
-                state.mixture, best, candidate, jnp.sqrt(variance), longest
-            )
-            jumping = ~state.jumping & (length > 1)
-            candidate = jax.tree.map(lambda a, b: jnp.where(jumping, a, b), far, candidate)
-        return _State(
-            mixture=best,
-            total=total,
-            objective=objective,
-            gain=jnp.where(state.jumping, state.gain, gain),
-            steps=state.steps + 1,
-            failed=jnp.where(state.jumping | good, Status.CONVERGED, failed).astype(jnp.int32),
-            candidate=candidate,
-            jumping=jumping,
-            length=length,
-            longest=longest,
-        )
-
-    zero = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
-        jax.eval_shape(expect, mixture, x, weight),
+    plan = loop.Plan(
+        rows=jnp.sum(weight),
+        variance=variance,
+        ridges=ridge * variance + ridge_absolute,
+        on=mixture.log_weights > -jnp.inf,
+        prior=prior,
+        tol=tol,
+        max_steps=max_steps,
     )
-    # The start is the first candidate, better than nothing, so that one E-step is compiled.
-    nothing = jnp.full_like(rows, -jnp.inf)
-    start = _State(
-        mixture=mixture,
-        total=zero._replace(log_lik=nothing),
-        objective=nothing,
-        gain=-nothing,
-        steps=jnp.full((), -1, jnp.int32),
-        failed=jnp.full((), Status.CONVERGED, jnp.int32),
-        candidate=mixture,
-        jumping=jnp.array(False),
-        length=jnp.ones_like(rows),
-        longest=jnp.full_like(rows, squarem.FIRST_BOUND),
-    )
-    end = jax.lax.while_loop(unfinished, advance, start)
-    least = jnp.maximum(ridges, jnp.finfo(variance.dtype).eps * variance)
-    # A step that failed is what would be looked at next: it tells who is to blame.
-    failed, broken = end.failed != Status.CONVERGED, end.failed == Status.NOT_FINITE
-    looked = jax.tree.map(lambda a, b: jnp.where(failed, a, b), end.candidate, end.mixture)
-    bad = jnp.where(broken, not_finite(looked), degenerate(looked, end.total.counts, least))
-    status, component = ending(end.failed, bad, on, end.gain, tol, rounding(end.objective))
-    return Fit(
-        mixture=end.mixture,
-        log_lik=end.total.log_lik / rows,
-        objective=end.objective,
-        gain=end.gain,
-        converged=status == Status.CONVERGED,
-        status=status,
-        component=component,
-        steps=end.steps,
+
+    def advance(state: loop.State) -> loop.State:
+        return loop.advance(state, expect(state.candidate, x, weight), plan, accelerate)
+
+    start = loop.start(mixture, jax.eval_shape(expect, mixture, x, weight), plan)
+    return loop.finish(
+        jax.lax.while_loop(lambda state: loop.unfinished(state, plan), advance, start), plan
     )
 
 
@@ -277,7 +161,7 @@ def fit(
         weight,
         None if prior is None else priors.door(where, prior, mixture),
         jnp.asarray(ridge, x.dtype),
-        _per_feature(where, "ridge_absolute", ridge_absolute, mixture),
+        per_feature(where, "ridge_absolute", ridge_absolute, mixture),
         jnp.asarray(tol, x.dtype),
         max_steps,
         accelerate,

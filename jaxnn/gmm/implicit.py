@@ -24,8 +24,8 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxnn import checks
 from jaxnn.gmm import priors
 from jaxnn.gmm.covariances import Diag, Full, Spherical, Tied
-from jaxnn.gmm.em import maximise
 from jaxnn.gmm.gaussians import joint
+from jaxnn.gmm.loop import maximise
 from jaxnn.gmm.model import GMM, door
 from jaxnn.gmm.moments import Moments, moments, row_weights
 from jaxnn.gmm.priors import Prior

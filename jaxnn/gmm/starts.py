@@ -17,11 +17,11 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxnn import checks
-from jaxnn.gmm.em import maximise
 from jaxnn.gmm.families import family_of
 from jaxnn.gmm.family import Family, NamedFamily
 from jaxnn.gmm.forms import Form
 from jaxnn.gmm.kmeans import BATCH, BATCH_STEPS, LARGE, lloyd, mini_batches, nearest, seeds
+from jaxnn.gmm.loop import maximise
 from jaxnn.gmm.missing import check_columns, fill
 from jaxnn.gmm.model import GMM, by_form
 from jaxnn.gmm.moments import Moments, row_weights, rows_to_learn

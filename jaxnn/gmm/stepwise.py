@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxnn import checks
 from jaxnn.gmm.covariances import Diag, Full, Spherical, Tied
-from jaxnn.gmm.em import maximise
+from jaxnn.gmm.loop import maximise
 from jaxnn.gmm.model import GMM, door
 from jaxnn.gmm.moments import Moments, moments, row_weights
 from jaxnn.linalg import mean_and_variance
@@ -112,6 +112,23 @@ class Stepwise(NamedTuple):
     steps: Int[Array, ""]
 
 
+def blend(
+    state: Stepwise,
+    batch: Moments,
+    rows: Float[Array, ""],
+    step_size: Float[Array, ""],
+    ridges: Float[Array, " d"],
+) -> Stepwise:
+    """Returns the state after a batch whose moments under `state.mixture` somebody has summed."""
+    old = state.mixture
+    # Rows that all weigh nothing teach nothing.
+    share = jnp.where(rows > 0, step_size, 0)
+    scale = share / jnp.where(rows > 0, rows, 1)
+    both = jax.tree.map(lambda a, b: (1 - share) * a + scale * b, state.moments, batch)
+    new = maximise(old, both, ridges)
+    return Stepwise(new, recentre(both, old, new), state.steps + 1)
+
+
 def _advance(
     state: Stepwise,
     x: Float[Array, "b d"],
@@ -120,14 +137,7 @@ def _advance(
     step_size: Float[Array, ""],
     ridges: Float[Array, " d"],
 ) -> Stepwise:
-    old = state.mixture
-    batch = moments(old, x, weight)
-    # Rows that all weigh nothing teach nothing.
-    share = jnp.where(rows > 0, step_size, 0)
-    scale = share / jnp.where(rows > 0, rows, 1)
-    blend = jax.tree.map(lambda a, b: (1 - share) * a + scale * b, state.moments, batch)
-    new = maximise(old, blend, ridges)
-    return Stepwise(new, recentre(blend, old, new), state.steps + 1)
+    return blend(state, moments(state.mixture, x, weight), rows, step_size, ridges)
 
 
 _advance_once = jax.jit(_advance)

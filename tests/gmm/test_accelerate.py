@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxnn import gmm
-from jaxnn.gmm import em
+from jaxnn.gmm import em, loop
 from jaxnn.gmm.accelerate import bound, extrapolate
 
 K, D = 3, 2
@@ -119,7 +119,7 @@ def test_a_bad_jump_is_not_taken(monkeypatch):
     def nowhere(a, b, c, unit, longest):
         return c._replace(means=c.means + 3), jnp.array(2.0)
 
-    monkeypatch.setattr(em.squarem, "extrapolate", nowhere)
+    monkeypatch.setattr(loop.squarem, "extrapolate", nowhere)
     jumpy = jax.jit(lambda *given: em._fit.__wrapped__(*given, accelerate=True))
     start = gmm.init(jax.random.key(0), SLOW, 2)
     zero = jnp.array(0.0)

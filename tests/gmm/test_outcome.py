@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxnn import gmm
-from jaxnn.gmm import em, outcome
+from jaxnn.gmm import em, loop, outcome
 
 rng = np.random.default_rng(5)
 CENTRES = np.array([[0.0, 0.0], [8.0, 0.0], [0.0, 9.0]])
@@ -78,7 +78,7 @@ def test_a_step_that_lowers_the_likelihood_is_told_and_not_taken(monkeypatch):
     def faulty(mixture, total, ridge, prior=None):
         return mixture._replace(means=mixture.means + 0.5)
 
-    monkeypatch.setattr(em, "maximise", faulty)
+    monkeypatch.setattr(loop, "maximise", faulty)
     faulty_fit = jax.jit(lambda *given: em._fit.__wrapped__(*given, accelerate=False))
     given = (jnp.asarray(X), jnp.ones(60), None, jnp.array(0.0))
     fit = faulty_fit(START, *given, jnp.zeros(2), jnp.array(1e-4), jnp.array(9))

@@ -11,7 +11,7 @@ from scipy import stats
 
 from jaxnn import gmm
 from jaxnn.gmm import priors
-from jaxnn.gmm.em import maximise
+from jaxnn.gmm.loop import maximise
 from jaxnn.gmm.moments import moments
 
 N, D, K = 60, 2, 3
