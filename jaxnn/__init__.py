@@ -14,6 +14,7 @@ from jaxnn import (
     neuron,
     perceptron,
     rbm,
+    scale,
     sweep,
     train,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "perceptron",
     "rbm",
     "save",
+    "scale",
     "sweep",
     "train",
 ]

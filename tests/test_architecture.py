@@ -50,7 +50,7 @@ MORE = {  # what a part may import from outside besides
     "sweep": {"contextlib", "json", "numpy", "optuna", "pandas", "pathlib", "signal", "threading",
               "time"},
     "scale": {"contextlib", "errno", "hashlib", "json", "numpy", "orbax", "pathlib", "pyarrow",
-              "queue", "shutil", "signal", "subprocess", "sys", "threading", "time"},
+              "queue", "shutil", "signal", "socket", "subprocess", "sys", "threading", "time"},
 }  # fmt: skip
 
 

@@ -446,6 +446,16 @@ NO_ROW = {
     "sweep.nested": "chooses on the host",
     "sweep.average": "sorts members into configurations on the host",
     "sweep.collect": "reads a finished sweep on the host",
+    "scale.arrays": "makes a source, on the host",
+    "scale.batches": "makes a source, on the host",
+    "scale.data_parallel": "returns a function; its values are those of the one it is given",
+    "scale.feed": "returns a reader of batches",
+    "scale.join": "joins processes",
+    "scale.leave": "parts processes",
+    "scale.mesh": "returns devices",
+    "scale.npy": "makes a source, on the host",
+    "scale.parquet": "makes a source, on the host",
+    "scale.shuffled": "makes a source, on the host",
 }
 
 

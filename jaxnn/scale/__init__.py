@@ -1,0 +1,28 @@
+"""The same verbs over more than memory, one device or one machine: `scale.gmm.fit` is `gmm.fit`.
+
+Rows come from a `Source` (files, any iterable of batches, arrays), are shared by the devices of a
+mesh, and each process of a job brings its own.
+"""
+
+from jaxnn.scale import gmm, kde
+from jaxnn.scale.meshes import mesh
+from jaxnn.scale.processes import join, leave
+from jaxnn.scale.readers import npy, parquet
+from jaxnn.scale.sources import Source, arrays, batches, shuffled
+from jaxnn.scale.train import data_parallel, feed
+
+__all__ = [
+    "Source",
+    "arrays",
+    "batches",
+    "data_parallel",
+    "feed",
+    "gmm",
+    "join",
+    "kde",
+    "leave",
+    "mesh",
+    "npy",
+    "parquet",
+    "shuffled",
+]

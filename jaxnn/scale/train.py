@@ -1,0 +1,150 @@
+"""Training on many devices, and from sources: for any trainer that descends a `ValueAndGrad`.
+
+A loss is a mean over rows, so its gradients add up: `data_parallel` turns a function of one device
+into one of all devices of a mesh, which fits the same slot.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, PyTree
+
+from jaxnn import checks
+from jaxnn.scale import meshes, processes
+from jaxnn.scale.chunks import ahead, equal
+from jaxnn.scale.sources import Source, source
+from jaxnn.train.data import Batch
+from jaxnn.types import Key, ValueAndGrad
+
+
+@dataclass(frozen=True)
+class _Parallel:
+    """A function and a mesh; equal ones are one program to JAX."""
+
+    value_and_grad: ValueAndGrad
+    mesh: Mesh
+
+    def __call__(self, params: PyTree, batch: Batch, key: Key | None, /) -> tuple[Array, PyTree]:
+        # Under `jax.set_mesh` programs must be of that mesh, and say how their arrays lie.
+        free = jax.sharding.get_abstract_mesh().empty
+        mesh = meshes.mesh(self.mesh.devices.ravel()) if free else self.mesh
+        names, devices = mesh.axis_names, mesh.size
+        n = jax.tree.leaves(batch.x)[0].shape[0]
+        weight = jnp.ones(n, jnp.result_type(*jax.tree.leaves(params)))
+        weight = weight if batch.weight is None else batch.weight
+        spare = -n % devices
+        rows = batch._replace(weight=None)
+        if spare:
+            # By their numbers: each device takes its own, where padding would make them talk.
+            number = jnp.arange(n + spare) % n
+            real = jnp.arange(n + spare) < n
+            rows = jax.tree.map(lambda a: a[number], rows)
+            weight = jnp.where(real, weight[number], 0)
+        rows = rows._replace(weight=weight)
+        some, same = PartitionSpec(names), PartitionSpec()
+        if AxisType.Explicit in mesh.axis_types:
+            rows = jax.tree.map(lambda a: jax.sharding.reshard(a, some), rows)
+
+        def part(params: PyTree, rows: Batch, key: Key | None) -> PyTree:
+            if key is not None:
+                key = jax.random.fold_in(key, jax.lax.axis_index(names))
+            mass = jnp.sum(rows.weight)
+            found = self.value_and_grad(params, rows, key)
+            # Rows that only fill up have a mean of 0/0.
+            shares = jax.tree.map(lambda a: jnp.where(mass > 0, mass.astype(a.dtype) * a, 0), found)
+            flat, back = ravel_pytree((shares, mass))
+            sums, total = back(jax.lax.psum(flat, names))
+            return jax.tree.map(lambda a: a / total.astype(a.dtype), sums)
+
+        specs = (same, some, same)
+        run = jax.shard_map(part, mesh=mesh, in_specs=specs, out_specs=same, check_vma=False)
+        return run(params, rows, key)
+
+
+def data_parallel(value_and_grad: ValueAndGrad, mesh: Mesh) -> ValueAndGrad:
+    """Returns the same function, each batch shared by the devices of a mesh; one all-reduce.
+
+    Give what it returns to `train.fit` in place of `value_and_grad`.  The number of rows of a batch
+    need not be a multiple of the devices: it is filled up with rows of weight zero.  Value and
+    gradient are those of one device but for the order of the sums.  With dropout each device folds
+    its number into the key, so masks differ from those of one device.
+
+    Args:
+        value_and_grad: `(params, batch, key) -> (value, gradient)`, a weighted mean over rows.
+        mesh: of any axes, automatic or explicit; rows go over all of its devices.
+
+    Raises:
+        TypeError: no function, or no mesh.
+    """
+    where = "scale.data_parallel"
+    if not callable(value_and_grad):
+        raise TypeError(f"{where}: value_and_grad must be a function, got "
+                        f"{type(value_and_grad).__name__}")  # fmt: skip
+    checks.instance(where, "mesh", mesh, Mesh)
+    return _Parallel(value_and_grad, mesh)
+
+
+def feed(
+    rows: Any, *, batch_size: int, mesh: Mesh | None = None
+) -> Callable[[int], Iterator[Batch]]:
+    """Returns `turn -> iterator` over the equal batches of a pass, on the devices of a mesh.
+
+    A thread reads and places the next batches meanwhile.  The last one is filled up with rows of
+    weight zero, and where processes have unlike many rows, those with fewer add whole batches of
+    weight zero: all of them take the same number of steps.
+
+    Args:
+        rows: those of this process: a `train.Batch`, or a source, perhaps `scale.shuffled`.
+        batch_size: rows of a step, of all processes together; each brings its share.
+        mesh: by default all devices.
+
+    Raises:
+        TypeError, ValueError: no rows, or a batch size below 1; in several processes a source that
+            does not know how many rows it has.
+    """
+    where = "scale.feed"
+    origin = source(where, rows)
+    team = meshes.team(where, mesh)
+    take = -(-checks.count(where, "batch_size", batch_size) // jax.process_count())
+    size = -(-take // team.here.size) * team.here.size
+    steps = None
+    if jax.process_count() > 1:
+        if origin.rows is None:
+            raise ValueError(f"{where}: rows must say how many they are, so that all processes can "
+                             "take as many steps; give rows to scale.batches")  # fmt: skip
+        processes.agree(where, {"batch_size": batch_size, "dtypes and columns": origin.like})
+        steps = int(processes.gathered(np.array(-(-origin.rows // take))).max())
+    elif origin.rows == 0:
+        raise ValueError(f"{where}: rows must hold at least one, got none")
+    dtype = _weight_dtype(origin)
+    spread = NamedSharding(team.all, meshes.SPLIT)
+
+    def place(batch: Batch) -> Batch:
+        if team.alone:
+            return jax.device_put(batch, spread)
+        return jax.tree.map(lambda a: jax.make_array_from_process_local_data(spread, a), batch)
+
+    def padded(turn: int) -> Iterator[Batch]:
+        done = 0
+        for batch in equal(origin, take, size, turn, dtype):
+            done += 1
+            yield batch
+        like = origin.like._replace(weight=np.zeros(0, dtype))
+        for _ in range(done, steps or 0):
+            yield jax.tree.map(lambda a: np.zeros((size, *a.shape[1:]), a.dtype), like)
+
+    return lambda turn: ahead(padded(turn), place)
+
+
+def _weight_dtype(origin: Source) -> Any:
+    """The dtype of the weights: their own, else that of the features."""
+    if origin.like.weight is not None:
+        return origin.like.weight.dtype
+    kinds = [leaf.dtype for leaf in jax.tree.leaves(origin.like.x) if leaf.dtype.kind == "f"]
+    return kinds[0] if kinds else np.dtype(np.float32)
