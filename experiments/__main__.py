@@ -1,4 +1,4 @@
-"""The command line: `python -m experiments list | run NAME | report`.
+"""The command line: `python -m experiments list | run NAME | launch NAME | report`.
 
 Whatever the user can mend is answered by one line on stderr and exit code 2, Ctrl-C by 130.
 """
@@ -15,7 +15,7 @@ try:
     from rich.table import Table
 
     import experiments
-    from experiments import page, report, runner
+    from experiments import launch, page, report, runner
 except ModuleNotFoundError as missing:
     sys.exit(f"error: {missing}; pip install 'jaxnn-functional[experiments]'")
 
@@ -100,12 +100,51 @@ def run_command(
 ) -> None:
     """Run experiment NAME and write its page."""
     progress = runner.Progress(Console(stderr=True))
+    if "JAX_COORDINATOR_ADDRESS" in os.environ:  # one process of a job; imports JAX
+        from jaxnn import scale
+
+        try:
+            scale.join()
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise runner.Refusal(str(error)) from None
+        _show(runner.execute(name, overrides, seed, smoke, out or _results(smoke), progress))
+        scale.leave()
+        return
     _show(runner.execute(name, overrides, seed, smoke, out or _results(smoke), progress))
 
 
 def _results(smoke: bool) -> Path:
     """Where results go: a toy must not take the place of a real one."""
     return Path("results", "smoke") if smoke else Path("results")
+
+
+@cli.command("launch")
+@click.argument("name")
+@click.option("--processes", type=click.IntRange(1, 64), required=True, metavar="N",
+              help="How many processes of this machine.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE",
+              help="Change one entry of the config; may be given again.")  # fmt: skip
+@click.option("--smoke", is_flag=True, help="Run a toy version in seconds.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR",
+              help="Write DIR/NAME; by default results, with --smoke results/smoke.")  # fmt: skip
+@click.pass_context
+def launch_command(
+    context: click.Context,
+    name: str,
+    processes: int,
+    seed: int,
+    overrides: tuple[str, ...],
+    smoke: bool,
+    out: Path | None,
+) -> None:
+    """Run experiment NAME in N processes that form one job, to try out what runs on machines."""
+    runner.choose("experiment", name, experiments.questions())
+    _settings(None, None, overrides)
+    options = ["--seed", str(seed), *(["--smoke"] if smoke else [])]
+    for pair in overrides:
+        options += ["--set", pair]
+    context.exit(launch.launch(name, options, processes, out or _results(smoke), click.echo))
 
 
 @cli.command("report")

@@ -57,6 +57,11 @@ def _status(field: str) -> float:
     return int(found[1]) / 1e3 if found else float("nan")
 
 
+def memory_peak() -> float:
+    """Returns the largest memory that this process has had so far, MB (Linux)."""
+    return _status("VmHWM")
+
+
 def memory_added(call: Callable[[], Any]) -> float:
     """Returns the peak memory that `call` adds, compilation and result included, MB (Linux)."""
     Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far

@@ -20,7 +20,7 @@ U = TypeVar("U")
 
 # Bytes of a chunk: long enough that starting a program costs nothing, short enough that four of
 # them are nothing either.
-CHUNK = 2**25
+CHUNK = 2**24
 AHEAD = 2  # chunks that wait on the devices
 
 
@@ -64,7 +64,8 @@ def ahead(items: Iterator[T], place: Callable[[T], U], depth: int = AHEAD) -> It
     """
     ready: queue.Queue = queue.Queue(depth)
     stop = threading.Event()
-    x64 = jax.config.jax_enable_x64  # settings of `with` blocks do not reach other threads
+    # Settings of `with` blocks do not reach other threads.
+    x64 = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
 
     def put(message: tuple[str, Any]) -> bool:
         while not stop.is_set():

@@ -7,6 +7,7 @@ So a process needs no rows but its own and no equal number of them: only `close`
 all processes.  Meshes of any axes will do, explicit or automatic: the rows go over all devices.
 """
 
+import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -53,7 +54,7 @@ def _all_devices(where: str) -> list[Any]:
     try:
         return jax.devices()
     except (RuntimeError, AssertionError) as error:  # JAX asserts that some platform has started
-        wanted = jax.config.jax_platforms
+        wanted = os.environ.get("JAX_PLATFORMS")
         raise RuntimeError(
             f"{where}: JAX finds no device, with JAX_PLATFORMS {wanted or 'not set'} "
             f"({str(error).splitlines()[0] if str(error) else 'the platform did not start'})"

@@ -180,7 +180,7 @@ def fit(
             (0, d)).
         mesh: whose devices share the rows; by default all.  Any axes will do.
         chunk: rows on the devices of this process at a time; by default arrays are one chunk, and
-            sources are read 32 MiB at a time.
+            sources are read 16 MiB at a time.
         prior: as in `gmm.fit`.
         ridge: as in `gmm.fit`.
         ridge_absolute: as in `gmm.fit`.
