@@ -18,7 +18,7 @@ import numpy as np
 
 from experiments.launch import environment, free_port
 
-SIZES = {"EM": 400_000, "KDE": 6_000, "sweep": 64}  # rows, points and queries, members
+SIZES = {"EM": 4_000_000, "KDE": 40_000, "sweep": 1_024}  # rows, points and queries, members
 SHAPE = (8, 16)  # columns and components of EM
 ROUNDS = 3
 

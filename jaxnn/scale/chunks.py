@@ -7,6 +7,7 @@ copies of its first row, of weight zero.
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import jax
@@ -20,7 +21,7 @@ U = TypeVar("U")
 
 # Bytes of a chunk: long enough that starting a program costs nothing, short enough that four of
 # them are nothing either.
-CHUNK = 2**24
+CHUNK = 2**23
 AHEAD = 2  # chunks that wait on the devices
 
 
@@ -44,10 +45,18 @@ def equal(source: Source, take: int, size: int, turn: int, dtype: Any) -> Iterat
 def filled(block: Batch, size: int, dtype: Any) -> Batch:
     """Returns rows filled up to `size` with copies of the first, of weight zero."""
     n = len(block.x)
+    if n == size and block.weight is None:
+        return block._replace(weight=_ones(size, dtype))
     weight = np.zeros(size, dtype)
     weight[:n] = 1 if block.weight is None else block.weight
     full = jax.tree.map(lambda a: fill_up(a, size), block._replace(weight=None))
     return full._replace(weight=weight)
+
+
+@lru_cache(4)
+def _ones(size: int, dtype: Any) -> np.ndarray:
+    """Returns weights that all chunks can share: nobody writes to them."""
+    return np.ones(size, dtype)
 
 
 def fill_up(a: np.ndarray, size: int) -> np.ndarray:

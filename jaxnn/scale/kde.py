@@ -23,7 +23,7 @@ from jaxnn.kde.logsum import LogSum
 from jaxnn.kde.model import KDE
 from jaxnn.scale import meshes, processes
 from jaxnn.scale.meshes import Team
-from jaxnn.scale.rows import Rows, Survey, spread, survey
+from jaxnn.scale.rows import Rows, Survey, spread, survey, weights
 from jaxnn.scale.sources import Source
 from jaxnn.train.data import Batch
 from jaxnn.types import Scalar
@@ -135,11 +135,11 @@ def log_prob(
     team = Team(all=team.here, here=team.here)
     queries = spread(where, team, x, chunk)
     _check(where, queries, model.points.shape[1], model.points.dtype)
-    model = meshes.everywhere(team, model)
+    copies = meshes.everywhere(team, model)
     parts = []
     with jax.set_mesh(team.here):
         for part, real in _parts(where, queries):
-            density = meshes.each_alone(_log_density, team.here, model, part)
+            density = meshes.each_alone(_log_density, team.here, copies, part)
             parts.append(np.asarray(density)[real])
     return _whole(parts, model.points.dtype)
 
@@ -175,8 +175,8 @@ def _parts(where: str, queries: Rows) -> Iterator[tuple[Array, np.ndarray]]:
 
 def _step(carry: LogSum, given: tuple[Any, ...], chunk: Batch) -> LogSum:
     bandwidth, kernel, total, queries = given
-    some = chunk.weight > 0
-    share = jnp.where(some, chunk.weight, 1) / total
+    some = weights(chunk) > 0
+    share = jnp.where(some, weights(chunk), 1) / total
     part = KDE(
         points=chunk.x,
         bandwidth=bandwidth,
@@ -205,8 +205,7 @@ def _of_points(where: str, model: Points, x: Given, chunk: int | None) -> Float[
         host = np.asarray(part)
         processes.agree(where, {f"x (chunk {number})": host})
         given = meshes.everywhere(team, (model.bandwidth, model.kernel, model.total, host))
-        zero = LogSum(peak=np.full(len(host), -np.inf, host.dtype),
-                      total=np.zeros(len(host), host.dtype))  # fmt: skip
+        zero = jax.tree.map(np.asarray, LogSum.empty(host.shape[:1], host.dtype))
         carry = meshes.fold(team, _step, zero, given, model.rows.chunks(0))
         parts.append(processes.on_host(meshes.close(team, carry, _close))[real])
     return _whole(parts, model.rows.dtype)

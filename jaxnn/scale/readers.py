@@ -120,12 +120,15 @@ def npy(x: Name | np.memmap, y: Name | None = None, weight: Name | None = None) 
 
     def read(size: int, _: int) -> Iterator[Batch]:
         for start in range(0, n, size):
-            yield Batch(**{name: f.rows(start, start + size) for name, f in files.items()})
+            yield _batch({name: f.rows(start, start + size) for name, f in files.items()})
 
-    like = Batch(**{
-        name: np.empty((0, *f.shape[1:]), f.dtype.newbyteorder("=")) for name, f in files.items()
-    })  # fmt: skip
+    none = lambda f: np.empty((0, *f.shape[1:]), f.dtype.newbyteorder("="))
+    like = _batch({name: none(file) for name, file in files.items()})
     return Source(read=read, like=like, rows=n, name=str(files["x"].path))
+
+
+def _batch(arrays: dict[str, Any]) -> Batch:
+    return Batch(**arrays)
 
 
 def parquet(
@@ -208,9 +211,9 @@ def parquet(
         for file in paths:
             with pq.ParquetFile(file) as opened:
                 for record in opened.iter_batches(batch_size=size, columns=flat):
-                    yield Batch(**{name: field(name, record) for name in fields})
+                    yield _batch({name: field(name, record) for name in fields})
 
     with pq.ParquetFile(paths[0]) as opened:
         empty = opened.schema_arrow.empty_table().combine_chunks()
-        like = no_rows(Batch(**{name: field(name, empty) for name in fields}))
+        like = no_rows(_batch({name: field(name, empty) for name in fields}))
     return Source(read=lambda size, _: blocks(size), like=like, rows=rows, name=str(paths[0]))

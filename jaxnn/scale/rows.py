@@ -125,6 +125,12 @@ class Survey(NamedTuple):
     bad_weights: Float[Array, ""]
 
 
+def weights(chunk: Batch) -> Array:
+    """Returns the weights of a chunk, which has some always."""
+    assert chunk.weight is not None
+    return chunk.weight
+
+
 def _merge(parts: Survey) -> Survey:
     """Returns the survey of all parts, along the leading axis (Chan, Golub and LeVeque, 1979).
 
@@ -142,7 +148,7 @@ def _merge(parts: Survey) -> Survey:
 
 
 def _survey_step(so_far: Survey, _: tuple, chunk: Batch) -> Survey:
-    x, weight = chunk.x, chunk.weight
+    x, weight = chunk.x, weights(chunk)
     good = jnp.all(jnp.isfinite(x), axis=1)
     fine = jnp.isfinite(weight) & (weight >= 0)
     # Rows that will be refused must not spoil what is said about the others.
@@ -183,8 +189,8 @@ def survey(where: str, rows: Rows) -> Survey:
 
     Raises ValueError, in every process, for NaN, infinities, bad weights or no rows anywhere.
     """
-    number = np.zeros((), rows.dtype)
-    columns = np.zeros(rows.columns, rows.dtype)
+    number: Any = np.zeros((), rows.dtype)
+    columns: Any = np.zeros(rows.columns, rows.dtype)
     zero = Survey(number, number, number, columns, columns, number, number)
     carry = meshes.fold(rows.team, _survey_step, zero, (), rows.chunks(0))
     found = meshes.close(rows.team, carry, _survey_close)

@@ -18,6 +18,7 @@ from jaxtyping import Array, PyTree
 from jaxnn import checks
 from jaxnn.scale import meshes, processes
 from jaxnn.scale.chunks import ahead, equal
+from jaxnn.scale.rows import weights
 from jaxnn.scale.sources import Source, source
 from jaxnn.train.data import Batch
 from jaxnn.types import Key, ValueAndGrad
@@ -54,7 +55,7 @@ class _Parallel:
         def part(params: PyTree, rows: Batch, key: Key | None) -> PyTree:
             if key is not None:
                 key = jax.random.fold_in(key, jax.lax.axis_index(names))
-            mass = jnp.sum(rows.weight)
+            mass = jnp.sum(weights(rows))
             found = self.value_and_grad(params, rows, key)
             # Rows that only fill up have a mean of 0/0.
             shares = jax.tree.map(lambda a: jnp.where(mass > 0, mass.astype(a.dtype) * a, 0), found)

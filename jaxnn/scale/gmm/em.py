@@ -23,7 +23,7 @@ from jaxnn.gmm.moments import Moments, moments
 from jaxnn.gmm.outcome import Fit, check_sound
 from jaxnn.gmm.priors import Prior
 from jaxnn.scale import meshes, processes
-from jaxnn.scale.rows import Rows, Survey, spread, survey
+from jaxnn.scale.rows import Rows, Survey, spread, survey, weights
 from jaxnn.scale.sources import Source
 from jaxnn.train.data import Batch
 from jaxnn.types import Scalar
@@ -45,7 +45,7 @@ class Climb(NamedTuple):
 
 def moments_of(carry: Moments, mixture: GMM, chunk: Batch) -> Moments:
     """Returns the sums with the moments of a chunk added."""
-    new = moments(mixture, chunk.x, chunk.weight)
+    new = moments(mixture, chunk.x, weights(chunk))
     return jax.tree.map(jnp.add, carry, new)
 
 
@@ -180,7 +180,7 @@ def fit(
             (0, d)).
         mesh: whose devices share the rows; by default all.  Any axes will do.
         chunk: rows on the devices of this process at a time; by default arrays are one chunk, and
-            sources are read 16 MiB at a time.
+            sources are read 8 MiB at a time.
         prior: as in `gmm.fit`.
         ridge: as in `gmm.fit`.
         ridge_absolute: as in `gmm.fit`.

@@ -18,7 +18,7 @@ from jaxnn.gmm.moments import Moments, moments
 from jaxnn.gmm.stepwise import Stepwise, StepwiseFit
 from jaxnn.scale import meshes, processes
 from jaxnn.scale.gmm.em import Given, door, moments_of, no_moments
-from jaxnn.scale.rows import Rows, survey
+from jaxnn.scale.rows import Rows, survey, weights
 from jaxnn.train.data import Batch
 from jaxnn.types import Scalar
 
@@ -26,7 +26,7 @@ from jaxnn.types import Scalar
 def _step(
     chunk: Batch, state: Stepwise, power: Array, offset: Array, ridges: Float[Array, " d"]
 ) -> Stepwise:
-    part = moments(state.mixture, chunk.x, chunk.weight), jnp.sum(chunk.weight)
+    part = moments(state.mixture, chunk.x, weights(chunk)), jnp.sum(weights(chunk))
     batch, rows = meshes.total(part)
     t = (state.steps + 1).astype(rows.dtype)
     return stepwise.blend(state, batch, rows, (t + offset) ** -power, ridges)
@@ -43,11 +43,8 @@ def _padded(rows: Rows, turn: int, count: int) -> Iterator[Batch]:
         done += 1
         yield chunk
     for _ in range(done, count):
-        empty = Batch(
-            x=np.zeros((rows.size, rows.columns), rows.dtype),
-            weight=np.zeros(rows.size, rows.dtype),
-        )
-        yield meshes.split(rows.team.here, empty)
+        x: Any = np.zeros((rows.size, rows.columns), rows.dtype)
+        yield meshes.split(rows.team.here, Batch(x=x, weight=x[:, 0]))
 
 
 def fit_stepwise(
