@@ -53,8 +53,9 @@ def worst(codes: Sequence[int]) -> int:
 
 
 def _pass_on(stream: IO[str], prefix: str, tell: Callable[[str], None]) -> None:
-    for line in stream:
-        tell(f"{prefix}{line.rstrip()}")
+    with stream:
+        for line in stream:
+            tell(f"{prefix}{line.rstrip()}")
 
 
 def run(commands: Sequence[Sequence[str]], tell: Callable[[str], None]) -> int:

@@ -14,8 +14,10 @@ def test_chunks_have_one_size_and_weigh_what_their_rows_do():
     like = train.Batch(np.zeros((0, 8), np.float32), np.zeros((0,), np.int32))
     assert chunks.chunk_rows(like, None, 1) == chunks.CHUNK // 36
     assert chunks.chunk_rows(like, 10, 4) == 12  # up to a multiple of the devices
-    many = chunks.chunk_rows(like, 10**6 + 1, 1)
-    assert -(-(10**6 + 1) // many) * many - (10**6 + 1) < 2  # hardly any row is filled in
+    rows = 10**6 + 1
+    size = chunks.chunk_rows(like, rows, 1)
+    count = -(-rows // size)
+    assert count * size - rows < count  # hardly any row is filled in
     x = np.arange(6.0).reshape(3, 2)
     full = chunks.filled(train.Batch(x, weight=np.array([1.0, 2.0, 3.0])), 5, np.float64)
     np.testing.assert_array_equal(full.x, [*x, x[0], x[0]])
