@@ -67,6 +67,8 @@ def test_shuffled_rows_are_all_there_in_another_order_each_turn():
         assert np.abs(whole.y - Y).max() < 4  # no row leaves its run
     np.testing.assert_array_equal(orders[0].y, orders[1].y)
     assert not np.array_equal(orders[0].y, orders[2].y)
+    heads = {frozenset(rows(found, turn=t)[0].y[:4].tolist()) for t in range(9)}
+    assert len(heads) > 1  # runs end elsewhere in other turns
     with pytest.raises(ValueError, match=r"scale.shuffled: buffer must be at least 1, got 0"):
         scale.shuffled(jax.random.key(0), scale.arrays(X), buffer=0)
 
