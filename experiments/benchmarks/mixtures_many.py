@@ -24,7 +24,7 @@ TOL, RIDGE, STARTS = 1e-3, 1e-6, 10
 FAMILIES = ("full", "tied", "diag", "spherical")
 
 
-def standard(x: np.ndarray) -> np.ndarray:
+def standard(x: Any) -> np.ndarray:
     """Returns columns of mean 0 and variance 1, so that both ridges mean the same."""
     return (x - x.mean(0)) / x.std(0)
 

@@ -95,7 +95,7 @@ def measure(kind: str, processes: int, n: int) -> dict[str, float]:
 
 def main() -> None:
     """Prints times and efficiencies."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--child", nargs=2)
     parser.add_argument("--only", choices=SIZES, nargs="*", default=list(SIZES))
     given = parser.parse_args()

@@ -58,7 +58,7 @@ def child(way: str, path: str, components: int, family: str, passes: int) -> Non
 
 def main() -> None:
     """Makes the file, runs both ways in turn, prints one line each."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=20_000_000)
     parser.add_argument("--columns", type=int, default=8)
     parser.add_argument("--components", type=int, default=16)
@@ -67,7 +67,8 @@ def main() -> None:
     parser.add_argument("--child", nargs=2, metavar=("WAY", "PATH"))
     given = parser.parse_args()
     if given.child:
-        child(*given.child, given.components, given.family, given.passes)
+        way, path = given.child
+        child(way, path, given.components, given.family, given.passes)
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "x.npy")

@@ -161,7 +161,7 @@ def _augment(where: str, rule: Any, batch: Batch, dtype: Any) -> Augmentation | 
             f"a function (key, batch) -> batch, got {type(rule).__name__}"
         )
     augments.check(where, rule, batch)
-    if isinstance(rule, tuple(augments.AUGMENTATIONS.values())):
+    if type(rule) in augments.AUGMENTATIONS.values():
         return _cast(rule, dtype)
     return rule if isinstance(rule, jax.tree_util.Partial) else jax.tree_util.Partial(rule)
 

@@ -4,6 +4,7 @@ Shapes: n rows, d features, k components.
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
