@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxnn import checks
+from jaxnn import checks, draws
 from jaxnn.mlp.activations import ACTIVATIONS
 from jaxnn.mlp.layers import Layer, Params, Stack
 from jaxnn.mlp.structure import bare, check_network, input_width, length
@@ -104,7 +104,7 @@ def _advance_stack(
 
     def step(h: Array, member: tuple[Layer, Array]) -> tuple[Array, Record]:
         layer, i = member
-        layer_key = None if key is None else jax.random.fold_in(key, i)
+        layer_key = None if key is None else draws.fold_in(key, i)
         return _advance(layer, h, layer_key, keep_prob, scale, activation=activation)
 
     numbers = first + jnp.arange(length(stack))
@@ -138,7 +138,7 @@ def run(
     input_scale = dropout_scale(key, input_keep_prob, convention, dtype)
     input_kept = None
     if input_scale is not None and key is not None:
-        input_kept = dropout_mask(jax.random.fold_in(key, INPUT), input_keep_prob, h.shape)
+        input_kept = dropout_mask(draws.fold_in(key, INPUT), input_keep_prob, h.shape)
     h = thin(h, input_kept, input_scale)
     records, i = [], 0
     *hidden, output = params
@@ -146,7 +146,7 @@ def run(
         if isinstance(layer, Stack):
             h, record = _advance_stack(layer, h, key, i, keep_prob, scale, activation=activation)
         else:
-            layer_key = None if key is None else jax.random.fold_in(key, i)
+            layer_key = None if key is None else draws.fold_in(key, i)
             h, record = _advance(layer, h, layer_key, keep_prob, scale, activation=activation)
         records.append(record)
         i += length(layer)

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxnn import checks
+from jaxnn import checks, draws
 from jaxnn.types import Key, Scalar
 
 
@@ -60,7 +59,7 @@ def dropout_mask(
     if key is None:
         return None
     # Always drawn in float32: the same key gives the same mask in every precision.
-    return jax.random.bernoulli(key, jnp.asarray(keep_prob, jnp.float32), shape)
+    return draws.bernoulli(key, jnp.asarray(keep_prob, jnp.float32), shape)
 
 
 def thin(
@@ -97,6 +96,7 @@ def dropout(
         TypeError: If `h` is not floating-point or `key` is no key.
         ValueError: If `keep_prob` is outside (0, 1] or the convention is unknown.
 
+    >>> import jax
     >>> h = jnp.ones((1, 4))
     >>> dropout(None, h, 0.5, "classic").tolist()
     [[0.5, 0.5, 0.5, 0.5]]
