@@ -3,14 +3,17 @@
 On CPU `jax.random` compiles Threefry-2x32 (Salmon et al., 2011) as a loop over rounds, each a pass
 over memory.  Written out, the twenty rounds are one elementwise expression: XLA fuses them into
 whatever uses the bits, which is six times faster and compiles in a third of the time.  `split`,
-`fold_in` and `bernoulli` are equal to those of `jax.random`, bit for bit; keys of other kinds than
-Threefry go to `jax.random` itself.  Everything is plain elementwise arithmetic, on any device.
+`fold_in`, `bernoulli` and `normal` are those of `jax.random`, bit for bit; keys of other kinds than
+Threefry, and other precisions, go to `jax.random` itself.  All is elementwise arithmetic and
+sorting, the same on every device.
 """
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from jaxnn.types import Key
@@ -18,6 +21,7 @@ from jaxnn.types import Key
 Words = tuple[UInt32[Array, "..."], UInt32[Array, "..."]]
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 PARITY = 0x1BD11BDA
+LEAST = -1 + 2.0**-24  # the float32 after -1
 LARGEST = 2**24  # rows of which `order` sorts packed numbers; beyond, too few bits are random
 
 
@@ -62,6 +66,7 @@ def _blocks(key: Key, n: int) -> Words:
     return threefry(whole, (jnp.zeros_like(counter), counter))
 
 
+@partial(jax.jit, static_argnames="shape")
 def split(key: Key, shape: int | tuple[int, ...] = 2) -> Array:
     """Returns independent keys, those of `jax.random.split`."""
     if not _is_threefry(key):
@@ -71,6 +76,7 @@ def split(key: Key, shape: int | tuple[int, ...] = 2) -> Array:
     return _like(key, words.reshape(*shape, 2))
 
 
+@jax.jit
 def fold_in(key: Key, number: Int[Array, ""] | int) -> Array:
     """Returns the key of a number, that of `jax.random.fold_in`."""
     if not _is_threefry(key):
@@ -79,6 +85,14 @@ def fold_in(key: Key, number: Int[Array, ""] | int) -> Array:
     return _like(key, jnp.stack(threefry(_words(key), (jnp.zeros_like(number), number))))
 
 
+def _uniform(key: Key, shape: tuple[int, ...]) -> Float[Array, "..."]:
+    """Returns uniform draws from [0, 1), in float32."""
+    x, y = _blocks(key, math.prod(shape))
+    fraction = ((x ^ y) >> jnp.uint32(9)) | jnp.uint32(0x3F800000)  # of a number in [1, 2)
+    return (jax.lax.bitcast_convert_type(fraction, jnp.float32) - 1).reshape(shape)
+
+
+@partial(jax.jit, static_argnames="shape")
 def bernoulli(key: Key, p: Float[Array, ""], shape: tuple[int, ...]) -> Bool[Array, "..."]:
     """Returns independent draws that are true with probability p, those of `jax.random.bernoulli`.
 
@@ -86,10 +100,16 @@ def bernoulli(key: Key, p: Float[Array, ""], shape: tuple[int, ...]) -> Bool[Arr
     """
     if not _is_threefry(key):
         return jax.random.bernoulli(key, p, shape)
-    x, y = _blocks(key, math.prod(shape))
-    # 23 bits as the fraction of a number in [1, 2): the uniform draw of `jax.random`.
-    fraction = ((x ^ y) >> jnp.uint32(9)) | jnp.uint32(0x3F800000)
-    return (jax.lax.bitcast_convert_type(fraction, jnp.float32) - 1 < p).reshape(shape)
+    return _uniform(key, shape) < p
+
+
+@partial(jax.jit, static_argnames=("shape", "dtype"))
+def normal(key: Key, shape: tuple[int, ...], dtype: DTypeLike) -> Float[Array, "..."]:
+    """Returns independent standard normal draws, those of `jax.random.normal`."""
+    if not _is_threefry(key) or jnp.dtype(dtype) != jnp.float32:
+        return jax.random.normal(key, shape, dtype)
+    u = jnp.maximum(_uniform(key, shape) * 2 + LEAST, LEAST)
+    return jnp.float32(2**0.5) * jax.lax.erf_inv(u)
 
 
 def _sorted(key: Key, n: int, low: int) -> UInt32[Array, " n"]:
@@ -105,6 +125,7 @@ def _sorted(key: Key, n: int, low: int) -> UInt32[Array, " n"]:
     return (jax.lax.sort((noise & ~mask) | place, is_stable=False) & mask) ^ over
 
 
+@partial(jax.jit, static_argnames="n")
 def order(key: Key, n: int) -> Int[Array, " n"]:
     """Returns a random order of 0, …, n - 1.
 

@@ -30,6 +30,10 @@ def test_keys_and_draws_are_those_of_jax(kind):
     for p in (0.0, 0.3, 1.0):
         p = jnp.float32(p)
         same(draws.bernoulli(key, p, (5, 7)), jax.random.bernoulli(key, p, (5, 7)))
+    for dtype in (jnp.float32, jnp.float64):
+        ours, theirs = draws.normal(key, (5, 7), dtype), jax.random.normal(key, (5, 7), dtype)
+        assert ours.dtype == dtype
+        np.testing.assert_allclose(ours, theirs, rtol=3e-7)  # erf_inv may be fused otherwise
 
 
 def test_keys_and_draws_are_those_of_jax_under_vmap():

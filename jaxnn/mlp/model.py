@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float, Int
 
-from jaxnn import checks
+from jaxnn import checks, draws
 from jaxnn.mlp.activations import ACTIVATIONS
 from jaxnn.mlp.layers import Dense, Layer, Maxout, Params, Residual, Stack
 from jaxnn.mlp.starts import STARTS
@@ -59,6 +59,33 @@ def _plans(widths: list[int], pieces: int | None, residual: bool, gain: float) -
         else:
             plans.append(_Plan(Dense, (o, i), gain, 1.0))
     return [*plans, _Plan(Dense, (n_out, n_in), 1.0, 1.0)]
+
+
+# Compiled, since outside of jit each draw would be compiled on its own.
+@partial(jax.jit, static_argnames=("plans", "start", "bias", "stacked", "dtype"))
+def _draw(
+    key: Key, plans: tuple[_Plan, ...], start: str, bias: bool, stacked: bool, dtype: jnp.dtype
+) -> Params:
+    """Returns a layer for each plan, equal square ones in a row as one `Stack` if `stacked`."""
+
+    def draw(plan: _Plan, i: int | Array) -> Layer:
+        weight = STARTS[start](draws.fold_in(key, i), plan.shape, plan.gain, dtype)
+        zeros = jnp.zeros(plan.shape[:-1], dtype) if bias else None
+        return plan.layer(weight=weight * plan.share, bias=zeros)
+
+    def kin(member: tuple[int, _Plan]) -> Any:
+        i, plan = member
+        alone = not stacked or i == len(plans) - 1 or plan.shape[-1] != plan.shape[-2]
+        return i if alone else plan
+
+    layers: list[Layer | Stack] = []
+    for _, members in itertools.groupby(enumerate(plans), kin):
+        numbers, (plan, *others) = zip(*members, strict=True)
+        if others:
+            layers.append(Stack(jax.vmap(partial(draw, plan))(jnp.array(numbers))))
+        else:
+            layers.append(draw(plan, *numbers))
+    return tuple(layers)
 
 
 def init(
@@ -130,25 +157,8 @@ def init(
             raise ValueError(f"{where}: residual must be False with pieces, got True")
     kind = _float_type(where, dtype)
 
-    def draw(plan: _Plan, i: int | Array) -> Layer:
-        weight = STARTS[start](jax.random.fold_in(key, i), plan.shape, plan.gain, kind)
-        zeros = jnp.zeros(plan.shape[:-1], kind) if bias else None
-        return plan.layer(weight=weight * plan.share, bias=zeros)
-
-    def kin(member: tuple[int, _Plan]) -> Any:
-        i, plan = member
-        alone = not stacked or i == len(widths) - 2 or plan.shape[-1] != plan.shape[-2]
-        return i if alone else plan
-
-    layers: list[Layer | Stack] = []
     plans = _plans(widths, pieces, residual, ACTIVATIONS[activation].gain)
-    for _, members in itertools.groupby(enumerate(plans), kin):
-        numbers, (plan, *others) = zip(*members, strict=True)
-        if others:
-            layers.append(Stack(jax.vmap(partial(draw, plan))(jnp.array(numbers))))
-        else:
-            layers.append(draw(plan, *numbers))
-    return tuple(layers)
+    return _draw(key, tuple(plans), start, bias, stacked, kind)
 
 
 def apply(

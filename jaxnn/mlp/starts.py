@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from jaxnn import draws
 from jaxnn.types import Key
 
 Shape: TypeAlias = tuple[int, ...]
@@ -21,7 +22,7 @@ Variance: TypeAlias = Callable[[int, int, float], float]  # of fan-in, fan-out a
 
 def _normal(variance: Variance) -> Start:
     def draw(key: Key, shape: Shape, gain: float, dtype: DTypeLike) -> Array:
-        return jax.random.normal(key, shape, dtype) * variance(shape[-1], shape[-2], gain) ** 0.5
+        return draws.normal(key, shape, dtype) * variance(shape[-1], shape[-2], gain) ** 0.5
 
     return draw
 

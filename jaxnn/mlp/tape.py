@@ -104,7 +104,7 @@ def _advance_stack(
 
     def step(h: Array, member: tuple[Layer, Array]) -> tuple[Array, Record]:
         layer, i = member
-        layer_key = None if key is None else draws.fold_in(key, i)
+        layer_key = None if key is None or scale is None else draws.fold_in(key, i)
         return _advance(layer, h, layer_key, keep_prob, scale, activation=activation)
 
     numbers = first + jnp.arange(length(stack))
@@ -146,7 +146,7 @@ def run(
         if isinstance(layer, Stack):
             h, record = _advance_stack(layer, h, key, i, keep_prob, scale, activation=activation)
         else:
-            layer_key = None if key is None else draws.fold_in(key, i)
+            layer_key = None if key is None or scale is None else draws.fold_in(key, i)
             h, record = _advance(layer, h, layer_key, keep_prob, scale, activation=activation)
         records.append(record)
         i += length(layer)
