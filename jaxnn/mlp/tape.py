@@ -17,7 +17,7 @@ from jaxnn import checks, draws
 from jaxnn.mlp.activations import ACTIVATIONS
 from jaxnn.mlp.layers import Layer, Params, Stack
 from jaxnn.mlp.structure import bare, check_network, input_width, length
-from jaxnn.mlp.thinning import check_dropout, dropout_mask, dropout_scale, thin
+from jaxnn.mlp.thinning import check_dropout, dropout_mask, dropout_scale, thin, thin_marked
 from jaxnn.types import Key, Scalar
 
 INPUT = 2**31 - 1  # folded into the key for the mask of the rows; layers have their numbers
@@ -84,7 +84,10 @@ def _advance(
     a, memory = layer.linear(h)
     out = ACTIVATIONS[activation].value(a)
     kept = None if scale is None else dropout_mask(key, keep_prob, out.shape)
-    out = thin(out, kept, scale)
+    if kept is None or scale is None:
+        out = thin(out, kept, scale)
+    else:
+        out, kept = thin_marked(out, kept, scale)
     return (h + out if layer.skip else out), Record(h, a, memory, kept)
 
 

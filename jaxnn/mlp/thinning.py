@@ -71,6 +71,18 @@ def thin(
     return h * scale if kept is None else jnp.where(kept, h * scale, 0)
 
 
+def thin_marked(
+    h: Float[Array, "..."], kept: Bool[Array, "..."], scale: Float[Array, ""]
+) -> tuple[Float[Array, "..."], Bool[Array, "..."]]:
+    """Returns what `thin` does, and `kept` again, as can be read off it.
+
+    Dropped entries are -0 and no other is.  Who asks for `kept` later reads it there: XLA would
+    rather draw the random numbers again than store them.
+    """
+    thinned = jnp.where(kept, jnp.where(h == 0, 0.0, h * scale), -0.0).astype(h.dtype)
+    return thinned, (thinned != 0) | ~jnp.signbit(thinned)
+
+
 def dropout(
     key: Key | None,
     h: Float[Array, "..."],

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnn.mlp import CONVENTIONS, dropout
+from jaxnn.mlp import CONVENTIONS, dropout, thinning
 
 KEYS = jax.random.split(jax.random.key(1), 5)
 H = jax.random.normal(KEYS[0], (7, 3))
@@ -71,3 +71,14 @@ def test_bad_input(change, error, message):
     if not values:  # what is static is also checked under jit
         with pytest.raises(error, match="mlp.dropout: " + message):
             jax.jit(lambda h: dropout(**given | {"h": h}))(H)
+
+
+def test_what_was_dropped_can_be_read_off():
+    h = jnp.array([[1.0, -2.0, 0.0, -0.0], [3.0, 0.0, -0.0, -4.0]])
+    kept = jnp.array([[True, False, True, True], [False, False, False, True]])
+    thinned, again = thinning.thin_marked(h, kept, jnp.array(2.0))
+    np.testing.assert_array_equal(thinned, thinning.thin(h, kept, jnp.array(2.0)))
+    np.testing.assert_array_equal(again, kept)
+    narrow, again = thinning.thin_marked(h.astype(jnp.bfloat16), kept, jnp.bfloat16(2))
+    assert narrow.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(again, kept)
