@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PyTree
 
-from jaxnn import checks
+from jaxnn import checks, draws
 from jaxnn.types import Data, Key
 
 
@@ -166,7 +166,7 @@ def epoch_order(
     if sampling is not None:
         order = _draws(key, sampling)
     else:
-        order = jax.random.permutation(key, n) if shuffle else jnp.arange(n)
+        order = draws.order(key, n) if shuffle else jnp.arange(n)
     parts = min(parts, -(-n // size))
     steps = -(-n // (size * parts))
     position = jnp.arange(steps * parts * size)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Int, PyTree
 
+from jaxnn import draws
 from jaxnn.train import step, stopping
 from jaxnn.train.data import Batch
 from jaxnn.train.state import Choices, History, Plan, Rows, Trained, TrainState
@@ -44,7 +45,7 @@ def pass_key(key: Key, epoch: Int[Array, ""], chunk: Int[Array, ""] | int = 0) -
 
     The 0 of an epoch is left for what comes before its passes.
     """
-    return jax.random.fold_in(jax.random.fold_in(key, epoch), 1 + chunk)
+    return draws.fold_in(draws.fold_in(key, epoch), 1 + chunk)
 
 
 def _judge(params: PyTree, batch: Batch, choices: Choices, dtype: DTypeLike) -> dict[str, Array]:
@@ -123,24 +124,25 @@ def segment(
     """Returns the state after `epochs` more epochs, a multiple of `validate_every`.  Pure."""
     dtype = plan.min_gain.dtype
 
-    def epoch(state: TrainState, due: Bool[Array, ""]) -> tuple[TrainState, History]:
-        key = pass_key(state.key, state.epoch)
+    def epoch(state: TrainState, due: Bool[Array, ""], key: Key) -> tuple[TrainState, History]:
         walk = step.begin(state.at, dtype)
         walk = step.walk_over(walk, rows, key, plan, choices)
         return close_epoch(state, walk, due, rows, plan, choices)
 
     none = blank(choices, (), dtype)
     nothing = History(none, none, {name: none for name, _ in choices.metrics})
-    skip = lambda state, _: (state, nothing)
+    skip = lambda state, *_: (state, nothing)
 
-    def body(state: TrainState, due: Bool[Array, ""]) -> tuple[TrainState, History]:
-        return jax.lax.cond(state.halted, skip, epoch, state, due)
+    def body(state: TrainState, xs: tuple[Array, Key]) -> tuple[TrainState, History]:
+        return jax.lax.cond(state.halted, skip, epoch, state, *xs)
 
     # The first epoch of a segment is a multiple of `validate_every`: what is due is no secret of
     # the state.  Counted from the last epoch, which is always due.
     number = jnp.arange(epochs)
     due = (choices.epochs - 1 - number) % choices.validate_every == 0
-    after, lines = jax.lax.scan(body, state, due)
+    # All keys beforehand: in the loop their rounds would be written into all that draws from them.
+    keys = jax.vmap(lambda epoch: pass_key(state.key, epoch))(state.epoch + number)
+    after, lines = jax.lax.scan(body, state, (due, keys))
     return after._replace(history=write(state.history, state.epoch + number, lines))
 
 

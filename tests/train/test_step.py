@@ -25,7 +25,7 @@ from training import (
 )
 
 from jaxnn import mlp, train
-from jaxnn.train import Batch
+from jaxnn.train import Batch, step
 
 
 def test_full_batch_descent_is_the_closed_form():
@@ -284,3 +284,16 @@ def test_a_line_search_sees_the_penalised_loss_of_the_step():
     run = train.fit(KEY, START, LINE, squares, epochs=20, optimizer="lbfgs", l2=0.3,
                     batch_size=5, accumulate=2)  # fmt: skip
     close(run.params, {"weight": best[:3], "bias": best[3]}, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_what_is_finite(dtype):
+    """Oracle: `jnp.isfinite`, with the largest numbers there are beside each other."""
+    largest = float(jnp.finfo(dtype).max)
+    whole = jnp.full((2, 3, 4), largest, dtype)
+    cases = [whole, -whole, jnp.zeros((), dtype), jnp.zeros((2, 0), dtype), whole[0, 0]]
+    for bad in (jnp.nan, jnp.inf, -jnp.inf):
+        cases += [whole.at[1, 2, 3].set(bad), jnp.asarray(bad, dtype)]
+    cases.append(jnp.array([jnp.inf, -jnp.inf], dtype))
+    for x in cases:
+        assert bool(step.finite(x)) == bool(jnp.all(jnp.isfinite(x)))
