@@ -6,6 +6,7 @@ is in memory.  A step whose loss, gradient or parameters are not finite is undon
 nothing moves.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -58,19 +59,27 @@ def begin(at: Moving, dtype: Any) -> Walk:
     return Walk(at, zero, zero, jnp.zeros((), jnp.int32), none, none)
 
 
-def finite(x: Float[Array, "..."]) -> Bool[Array, ""]:
-    """Returns whether all entries are finite.
+def sound(*trees: PyTree) -> tuple[Bool[Array, ""], Int[Array, ""]]:
+    """Returns whether all numbers of some equal trees are finite, and the first leaf that is not.
 
-    A product with a vector of tiny numbers has read them several times faster than a logical
-    reduction would: infinities and NaN survive in it, and no sum of large numbers overflows.
+    Products with vectors of tiny numbers have read them several times faster than a logical
+    reduction would: infinities and NaN survive in them, and no sum of large numbers overflows.
+    That the answer is a product, too, keeps XLA from computing it again wherever it is used.
     """
-    rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1] if x.ndim else 1)
-    tiny = jnp.full(rows.shape[1], jnp.finfo(x.dtype).eps ** 2, x.dtype)
-    return jnp.all(jnp.isfinite(rows @ tiny))
+    sums = []
+    for leaf in jax.tree.leaves(trees):
+        last = leaf.shape[-1] if leaf.ndim else 1
+        sums.append(leaf.reshape(math.prod(leaf.shape[:-1]), last) @ _tiny(last, leaf.dtype))
+    together = jnp.concatenate(sums)
+    first = jnp.argmax(~jnp.isfinite(together))
+    ends = itertools.accumulate(len(some) for some in sums[:-1])
+    leaf = sum((first >= end).astype(jnp.int32) for end in ends)
+    leaf = jnp.asarray(leaf, jnp.int32) % (len(sums) // len(trees))
+    return jnp.isfinite(together @ _tiny(len(together), together.dtype)), leaf
 
 
-def _broken(tree: PyTree) -> Bool[Array, " leaves"]:
-    return jnp.stack([~finite(leaf) for leaf in jax.tree.leaves(tree)])
+def _tiny(n: int, dtype: jnp.dtype) -> Float[Array, " n"]:
+    return jnp.full(n, jnp.finfo(dtype).eps ** 2, dtype)
 
 
 def _objective(
@@ -124,12 +133,11 @@ def _step(
     if plan.average is not None and average is not None:
         average = plan.average.update(average, params)
 
-    broken = jnp.concatenate([_broken(gradient), _broken(params)])
-    leaf = (jnp.argmax(broken) % (len(broken) // 2)).astype(jnp.int32)
+    whole, leaf = sound(gradient, params)
     total = jnp.sum(mass)
     # Rows that all weigh nothing make no step: they are only padding.
     real = (total > 0) & (walk.bad_batch < 0)
-    bad = real & (jnp.any(broken) | ~jnp.isfinite(value))
+    bad = real & ~(whole & jnp.isfinite(value))
     choose = lambda new, old: jnp.where(real & ~bad, new, old)
     return Walk(
         at=jax.tree.map(choose, Moving(params, opt_state, average), walk.at),
@@ -137,7 +145,7 @@ def _step(
         mass=walk.mass + jnp.where(real, total, 0),
         steps=walk.steps + 1,
         bad_batch=jnp.where(bad, walk.steps, walk.bad_batch),
-        bad_leaf=jnp.where(bad & jnp.any(broken), leaf, walk.bad_leaf),
+        bad_leaf=jnp.where(bad & ~whole, leaf, walk.bad_leaf),
     )
 
 

@@ -287,13 +287,17 @@ def test_a_line_search_sees_the_penalised_loss_of_the_step():
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-def test_what_is_finite(dtype):
+def test_the_first_leaf_that_is_not_finite(dtype):
     """Oracle: `jnp.isfinite`, with the largest numbers there are beside each other."""
-    largest = float(jnp.finfo(dtype).max)
-    whole = jnp.full((2, 3, 4), largest, dtype)
-    cases = [whole, -whole, jnp.zeros((), dtype), jnp.zeros((2, 0), dtype), whole[0, 0]]
+    whole = jnp.full((2, 3, 4), jnp.finfo(dtype).max, dtype)
+    tree = [whole, jnp.zeros((), dtype), jnp.zeros((2, 0), dtype), -whole[0, 0]]
+    look = jax.jit(step.sound)
+    assert bool(look(tree, tree)[0])
     for bad in (jnp.nan, jnp.inf, -jnp.inf):
-        cases += [whole.at[1, 2, 3].set(bad), jnp.asarray(bad, dtype)]
-    cases.append(jnp.array([jnp.inf, -jnp.inf], dtype))
-    for x in cases:
-        assert bool(step.finite(x)) == bool(jnp.all(jnp.isfinite(x)))
+        for i in (0, 1, 3):
+            broken = list(tree)
+            broken[i] = tree[i].at[(-1,) * tree[i].ndim].set(bad)
+            for trees in ((broken, tree), (tree, broken)):
+                good, leaf = look(*trees)
+                assert (bool(good), int(leaf)) == (False, i)
+    assert not bool(look([jnp.array([jnp.inf, -jnp.inf], dtype)])[0])
