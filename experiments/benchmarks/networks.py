@@ -132,7 +132,7 @@ def with_sklearn(task: Task) -> Callable[[int], Any]:
     def fit(seed: int) -> Any:
         rows: Any = task.batch
         net = kind(
-            task.sizes[1:-1], activation="relu" if task.classes else "tanh", batch_size=rows,
+            hidden_layer_sizes=task.sizes[1:-1], activation="relu" if task.classes else "tanh", batch_size=rows,
             learning_rate_init=RATE, alpha=0.0, max_iter=task.epochs, tol=0.0,
             n_iter_no_change=task.epochs + 1, random_state=seed,
         ).fit(task.x, y)  # fmt: skip

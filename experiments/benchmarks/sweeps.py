@@ -168,7 +168,7 @@ def sklearn_member(sizes: Any, x: Any, y: Any, epochs: int, hp: dict[str, float]
     classes, rows = "keep" in hp, min(BATCH, len(x))
     kind: Any = MLPClassifier if classes else MLPRegressor
     return kind(
-        sizes[1:-1], activation="relu" if classes else "tanh", batch_size=rows,
+        hidden_layer_sizes=sizes[1:-1], activation="relu" if classes else "tanh", batch_size=rows,
         learning_rate_init=hp["rate"], alpha=2 * rows * hp.get("l2", 0.0), max_iter=epochs,
         tol=0.0, n_iter_no_change=epochs + 1, random_state=int(hp["seed"]),
     ).fit(x, y if classes else y[:, 0])  # fmt: skip
