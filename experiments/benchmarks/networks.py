@@ -9,7 +9,7 @@ What was found on two cores (AMD EPYC, AVX-512), each change alone, MNIST in sec
 | change | MNIST | digits |
 |---|---|---|
 | dropout by `jax.random.bernoulli`, whose rounds are a loop on CPU | 0.38 | - |
-| the same bits with the rounds written out: `draws.bernoulli` | 0.36 | half the time |
+| the same bits with the rounds written out: `draws.bernoulli` | 0.36 | - |
 | a hash of the counter instead (no longer the bits of `jax.random`) | 0.345 | - |
 | `rng_bit_generator` with Philox (what `rbg` keys use) | 0.51 | - |
 | no dropout at all | 0.32 | - |
@@ -132,8 +132,9 @@ def with_sklearn(task: Task) -> Callable[[int], Any]:
     def fit(seed: int) -> Any:
         rows: Any = task.batch
         net = kind(
-            hidden_layer_sizes=task.sizes[1:-1], activation="relu" if task.classes else "tanh", batch_size=rows,
-            learning_rate_init=RATE, alpha=0.0, max_iter=task.epochs, tol=0.0,
+            hidden_layer_sizes=task.sizes[1:-1], batch_size=rows,
+            activation="relu" if task.classes else "tanh", learning_rate_init=RATE, alpha=0.0,
+            max_iter=task.epochs, tol=0.0,
             n_iter_no_change=task.epochs + 1, random_state=seed,
         ).fit(task.x, y)  # fmt: skip
         classes = isinstance(net, MLPClassifier)
