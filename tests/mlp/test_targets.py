@@ -94,7 +94,7 @@ def test_a_single_class_is_learned_and_one_that_was_never_seen_is_scored():
     """F11 and F12: legal, and every number of the history is finite."""
     one = jnp.zeros_like(LABELS)
     weight = mlp.balanced(one, O)[one]
-    run = fit(train.Batch(OUTPUTS, one, weight), validation=train.Batch(OUTPUTS, LABELS))
+    run = fit(train.Batch(OUTPUTS, one, weight), validation=train.Batch(OUTPUTS + 0.1, LABELS))
     assert bool(jnp.isfinite(run.history.loss).all())
     assert bool(jnp.isfinite(run.history.validation).all())
     assert run.history.loss[2] < run.history.loss[0]
