@@ -46,7 +46,7 @@ STANDARD = {"collections", "concurrent", "dataclasses", "difflib", "enum", "func
             "itertools", "math", "os", "typing", "warnings", "weakref"}  # fmt: skip
 MORE = {  # what a part may import from outside besides
     "plot": {"matplotlib", "cycler", "numpy", "contextlib"},
-    "bridge": {"flax", "numpy", "safetensors"},
+    "bridge": {"flax", "hashlib", "numpy", "pathlib", "safetensors"},
     "files": {"hashlib", "json", "numpy", "pathlib", "safetensors"},
     "sweep": {"contextlib", "json", "numpy", "optuna", "pandas", "pathlib", "signal", "threading",
               "time"},

@@ -413,6 +413,7 @@ ROWS = {
 
 # Public functions that are no functions of arrays: each has tests of its own.
 NO_ROW = {
+    "mlp.autodiff": "returns a function like that of mlp.value_and_grad",
     "gmm.describe": "returns a sentence",
     "gmm.select": "chooses on the host: the shape of its result depends on values",
     "gmm.segments": "returns functions",

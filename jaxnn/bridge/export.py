@@ -46,10 +46,14 @@ def to_bytes(
         program = jax.export.export(
             jax.jit(lambda x: function(model, x)), platforms=platforms and tuple(platforms)
         )(rows)
-    except jax.core.InconclusiveDimensionOperation as error:
+    except jax.errors.InconclusiveDimensionOperation as error:
         first = str(error).splitlines()[0]
         raise ValueError(f"{where}: function must work for any number of rows ({first})") from None
-    body = bytes(program.serialize())
+    try:
+        body = bytes(program.serialize())
+    except ImportError as missing:
+        needs = f"{where} needs flatbuffers; pip install 'jaxnn-functional[export]'"
+        raise ImportError(needs) from missing
     return MARK + hashlib.sha256(body).digest() + body
 
 

@@ -67,12 +67,8 @@ def from_linen(variables: Mapping[str, Any]) -> mlp.Params:
     numbers = {}
     for name, part in parts.items():
         head, _, number = name.rpartition("_")
-        if (
-            not head
-            or not number.isdigit()
-            or set(part) - {"kernel", "bias"}
-            or "kernel" not in part
-        ):
+        leaves = set(part) if isinstance(part, Mapping) else set()
+        if not head or not number.isdigit() or not {"kernel"} <= leaves <= {"kernel", "bias"}:
             given = ", ".join(part) if isinstance(part, Mapping) else type(part).__name__
             raise TypeError(f"{where}: {name} must be a numbered dense layer, got {given}")
         numbers[int(number)] = (name, part)
@@ -114,4 +110,4 @@ def value_and_grad(
         streams = {name: jax.random.fold_in(key, i) for i, name in enumerate(rngs)}
         return module.apply({"params": params}, x, rngs=streams, **on)  # type: ignore[return-value]
 
-    return mlp.objective(run, loss)
+    return mlp.autodiff(run, loss)

@@ -93,7 +93,7 @@ def value_and_grad(
     graph, _, rest = split(module)
 
     def run(params: PyTree, x: PyTree, key: Key | None) -> Array:
-        merged: Any = nnx.merge(graph, params, rest)
+        merged: Any = nnx.merge(graph, params, rest, copy=True)
         if key is None:
             merged.eval()
         else:
@@ -102,4 +102,4 @@ def value_and_grad(
             nnx.reseed(merged, **{stream.tag: key for stream in streams})
         return merged(x)
 
-    return mlp.objective(run, loss)
+    return mlp.autodiff(run, loss)

@@ -6,6 +6,7 @@ tables: `ACTIVATIONS`, `LOSSES`, `STARTS`, `CONVENTIONS` of dropout, and the lay
 """
 
 from jaxnn.mlp.activations import ACTIVATIONS, Activation
+from jaxnn.mlp.autodiff import autodiff
 from jaxnn.mlp.backprop import backward, deltas, mean_loss, value_and_grad
 from jaxnn.mlp.calibration import Temperature, fit_temperature, predict_proba
 from jaxnn.mlp.diagnosis import Diagnosis, diagnose, layer_norms
@@ -56,6 +57,7 @@ __all__ = [
     "Temperature",
     "ValueUncertainty",
     "apply",
+    "autodiff",
     "backward",
     "balanced",
     "check_gradient",
