@@ -5,7 +5,8 @@ its own order of rows.  Regression: 1-64-64-1, full batch, 64 rows, step length 
 of PyTorch and scikit-learn are measured on a few members and scaled, since members cost the same;
 scikit-learn has no dropout.  Accuracies are compared before any clock runs.
 
-What was found on two cores (64 members, 10 epochs, seconds; each change alone, unless it says so):
+What was found on two cores with a prototype (64 members, 10 epochs, seconds; each change against the
+second row, unless it says so; the last digit is noise):
 
 | change | s |
 |---|---|
@@ -16,15 +17,17 @@ What was found on two cores (64 members, 10 epochs, seconds; each change alone, 
 | that, and orders by one sort of single words | 0.35 |
 | that, and features first instead of rows first | 0.32 |
 | that, and chunks of 16 or 32 members, one for each core at a time | 0.21 |
-| one order of rows for all members (an upper bound of what it could save) | 0.28 of 0.43 |
+| one order of rows for all members, before sorts were fast | 0.28 |
 | gradient by `jax.grad` instead of by hand | 0.49 against 0.43 |
 | Adam by hand instead of optax | none |
 | all parameters of a member in one vector | 5 % slower |
 | no optimizer at all | none to 0.02 |
 | gathering an epoch at once instead of each batch | 10 % slower |
 
-The saving of one order for all members was that of the sorts, not of the first layer: products over
-a batch of members run as fast as one large product (180 of 190 GFLOP/s).  So it is not offered.
+What one order for all members saved was mostly the sorts, since gathers take 15 µs a step.  One
+product for the first layers of all members is no faster (151 to 170 GFLOP/s) than a batch of small
+ones (180), so one order for all is not offered.  Two of the three shapes of a weight's gradient are
+30 % faster with features first, as many others slower.
 """
 
 import argparse
