@@ -5,8 +5,8 @@ its own order of rows.  Regression: 1-64-64-1, full batch, 64 rows, step length 
 of PyTorch and scikit-learn are measured on a few members and scaled, since members cost the same;
 scikit-learn has no dropout.  Accuracies are compared before any clock runs.
 
-What was found on two cores with a prototype (64 members, 10 epochs, seconds; each change against the
-second row, unless it says so; the last digit is noise):
+What was found on two cores with a prototype (64 members, 10 epochs, seconds; one change at a time
+against the second row, unless it says so; the last digit is noise):
 
 | change | s |
 |---|---|
@@ -14,9 +14,9 @@ second row, unless it says so; the last digit is noise):
 | the bits of `jax.random` with their rounds written out | 0.43 |
 | a hash of the counter instead of Threefry | 0.38 |
 | no dropout | 0.37 |
-| that, and orders by one sort of single words | 0.35 |
-| that, and features first instead of rows first | 0.32 |
-| that, and chunks of 16 or 32 members, one for each core at a time | 0.21 |
+| the second row, and orders by one sort of single words | 0.35 |
+| that, with features first instead of rows first | 0.32 |
+| both, in chunks of 16 or 32 members, one for each core at a time | 0.21 |
 | one order of rows for all members, before sorts were fast | 0.28 |
 | gradient by `jax.grad` instead of by hand | 0.49 against 0.43 |
 | Adam by hand instead of optax | none |
