@@ -1,17 +1,25 @@
 """The same verbs over more than memory, one device or one machine: `scale.gmm.fit` is `gmm.fit`.
 
 Rows come from a `Source` (files, any iterable of batches, arrays), are shared by the devices of a
-mesh, and each process of a job brings its own.
+mesh, and each process of a job brings its own.  `Saving` names the folder from which a long fit
+goes on after whatever broke it off.
 """
 
 from jaxnn.scale import gmm, kde
+from jaxnn.scale.checkpoints import Checkpoints
 from jaxnn.scale.meshes import mesh
 from jaxnn.scale.processes import join, leave
 from jaxnn.scale.readers import npy, parquet
+from jaxnn.scale.resumable import Preempted, Saving, run
 from jaxnn.scale.sources import Source, arrays, batches, shuffled
+from jaxnn.scale.supervisor import supervise
+from jaxnn.scale.sweeps import sweep
 from jaxnn.scale.train import data_parallel, feed
 
 __all__ = [
+    "Checkpoints",
+    "Preempted",
+    "Saving",
     "Source",
     "arrays",
     "batches",
@@ -24,5 +32,8 @@ __all__ = [
     "mesh",
     "npy",
     "parquet",
+    "run",
     "shuffled",
+    "supervise",
+    "sweep",
 ]

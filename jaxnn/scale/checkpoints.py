@@ -1,0 +1,296 @@
+"""Checkpoints by orbax: written in the background, believed if whole, and never of another run.
+
+A folder belongs to one run at a time and to one configuration for good: what the run is (numbers,
+key, a digest of its data) is kept beside the arrays and compared before anything is restored.  A
+checkpoint that was not finished is no checkpoint; one that is damaged is passed over, with a
+warning, for the one before.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from jaxnn import checks
+
+WHERE = "scale.checkpoints"
+EXTRA = "checkpoints need orbax; pip install 'jaxnn-functional[scale]'"
+
+
+class Restored(NamedTuple):
+    """What a checkpoint held: after how many pieces it was written, and the state."""
+
+    step: int
+    state: PyTree
+
+
+def digest(tree: PyTree) -> str | None:
+    """Returns a SHA-256 of all arrays of a tree; None if other processes hold a part of them."""
+    total = hashlib.sha256(str(jax.tree.structure(tree)).encode())
+    for leaf in jax.tree.leaves(tree):
+        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+            return None
+        plain = leaf
+        if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            total.update(str(jax.random.key_impl(leaf)).encode())
+            plain = jax.random.key_data(leaf)
+        array = np.ascontiguousarray(plain)
+        total.update(f"{array.dtype}{array.shape}".encode())
+        total.update(array.reshape(-1).view(np.uint8))
+    return total.hexdigest()
+
+
+def plain(tree: PyTree) -> tuple[dict[str, Any], list[str | None]]:
+    """Returns the leaves of a tree by number, keys as their bits, and the kinds of the keys."""
+    arrays, impls = {}, []
+    for i, leaf in enumerate(jax.tree.leaves(tree)):
+        typed = jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
+        impls.append(str(jax.random.key_impl(leaf)) if typed else None)
+        arrays[f"{i:05d}"] = jax.random.key_data(leaf) if typed else leaf
+    return arrays, impls
+
+
+def _original(arrays: dict[str, Any], impls: list[str | None], like: PyTree) -> PyTree:
+    leaves = [
+        array if impl is None else jax.random.wrap_key_data(array, impl=impl)
+        for (_, array), impl in zip(sorted(arrays.items()), impls, strict=True)
+    ]
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _described(tree: PyTree) -> list[list[Any]]:
+    """Returns shape and dtype of each array, as JSON has them."""
+    arrays, _ = plain(tree)
+    return [[list(jnp.shape(a)), str(jnp.result_type(a))] for _, a in sorted(arrays.items())]
+
+
+class Checkpoints:
+    """The checkpoints of one run in one folder; a context manager.
+
+    Args:
+        folder: Where they are; made if need be.
+        facts: What the run is, as JSON has it.  Compared, entry by entry, before a restore.
+        resume: Whether to go on with what is there.  Without it the folder must hold none.
+        keep: How many to keep, the newest.
+
+    Raises:
+        ValueError: The folder holds checkpoints and `resume` is off, or those of another run, or
+            another process is at work in it.
+        OSError: The folder cannot be made or written.
+        TypeError: `facts` is no JSON.
+        ImportError: There is no orbax.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], facts: dict[str, Any], *, resume: bool = False,
+        keep: int = 2,
+    ):  # fmt: skip
+        self.folder = Path(folder).absolute()
+        keep = checks.count(WHERE, "keep", keep)
+        try:
+            self.facts = json.loads(json.dumps(facts, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{WHERE}: facts must be a dict that JSON takes ({error})") from None
+        self.saved: int | None = None
+        self._lock = None
+        _writable(self.folder)
+        if jax.process_index() == 0:
+            self._lock = _locked(self.folder)
+        try:
+            self._open(keep)
+            steps = self._manager.all_steps()
+            if steps and not resume:
+                raise ValueError(
+                    f"{WHERE}: folder must hold no checkpoints of a former run, got those of step "
+                    f"{', '.join(map(str, sorted(steps)))} in {self.folder}; resume=True goes on "
+                    "with them"
+                )
+        except BaseException:
+            self._unlock()
+            raise
+        self._keep = keep
+
+    def _open(self, keep: int) -> None:
+        try:
+            import orbax.checkpoint as ocp
+        except ImportError as error:
+            raise ImportError(EXTRA) from error
+        self._args = ocp.args
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.wait()
+            with contextlib.suppress(Exception):
+                self._manager.close()
+        finally:
+            self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def save(self, step: int, state: PyTree) -> None:
+        """Begins to write a checkpoint; the state may be used at once, and must not be donated.
+
+        A disk that is full costs the checkpoint and not the run: it warns, and the next one tries
+        again.  So does a fault of the one before, which only shows now.
+        """
+        arrays, impls = plain(state)
+        about = {
+            "facts": self.facts, "impls": impls, "arrays": _described(state),
+            "digest": digest(arrays),
+        }  # fmt: skip
+        args = self._args
+        try:
+            self._manager.save(
+                step,
+                args=args.Composite(state=args.StandardSave(arrays), about=args.JsonSave(about)),
+                force=True,
+            )
+            self.saved = step
+        except Exception as error:
+            self._failed(step, error)
+
+    def wait(self) -> None:
+        """Waits until all is written; warns if the last checkpoint was not."""
+        try:
+            self._manager.wait_until_finished()
+            self._manager.check_for_errors()
+        except Exception as error:
+            self._failed(self.saved, error)
+
+    def _failed(self, step: int | None, error: Exception) -> None:
+        self.saved = None
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        why = "the disk is full" if full or "No space left" in str(error) else str(error)
+        with contextlib.suppress(Exception):
+            self._manager.close()
+        self._open(self._keep)  # what failed is not used again
+        last = self._manager.latest_step()
+        kept = "none is there" if last is None else f"the last whole one is of step {last}"
+        warnings.warn(
+            f"{WHERE}: the checkpoint of step {step} was not written to {self.folder}, {kept}: "
+            f"{why.splitlines()[0] if why else type(error).__name__}",
+            UserWarning,
+            stacklevel=4,
+        )
+
+    def restore(self, like: PyTree) -> Restored | None:
+        """Returns the newest whole checkpoint, None if there is none.
+
+        Args:
+            like: Arrays or `jax.ShapeDtypeStruct`s in the structure of the state; those with a
+                sharding are restored to it, on whatever devices there are now.
+
+        Raises:
+            ValueError: It belongs to another run: the entry of the facts is named.
+        """
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                about = self._about(step)
+                self._compare(about, like)
+                return Restored(step, self._state(step, about, like))
+            except _OtherRun as error:
+                raise ValueError(str(error)) from None
+            except Exception as error:
+                first = (str(error) or type(error).__name__).splitlines()[0][:200]
+                warnings.warn(
+                    f"{WHERE}: the checkpoint of step {step} in {self.folder} is damaged and is "
+                    f"passed over ({first})",
+                    UserWarning,
+                    stacklevel=3,
+                )
+                damaged = self.folder / f"{step}"
+                if jax.process_index() == 0:
+                    damaged.rename(self.folder / f"damaged-{step}-{os.urandom(3).hex()}")
+                self._manager.reload()  # its list of steps
+        return None
+
+    def _about(self, step: int) -> dict[str, Any]:
+        args = self._args
+        return self._manager.restore(step, args=args.Composite(about=args.JsonRestore()))["about"]
+
+    def _compare(self, about: dict[str, Any], like: PyTree) -> None:
+        mine, theirs = self.facts, about["facts"]
+        for name in sorted(mine.keys() | theirs.keys()):
+            if mine.get(name) != theirs.get(name):
+                raise _OtherRun(
+                    f"{WHERE}: the checkpoints in {self.folder} must be of this run, but "
+                    f"{name} was {_short(theirs.get(name))} and is {_short(mine.get(name))} now"
+                )
+        if about["arrays"] != _described(like):
+            raise _OtherRun(
+                f"{WHERE}: the checkpoints in {self.folder} must hold the state of this run, but "
+                "its arrays have other shapes or dtypes"
+            )
+
+    def _state(self, step: int, about: dict[str, Any], like: PyTree) -> PyTree:
+        arrays, _ = plain(jax.tree.map(_spec, like))
+        args = self._args
+        found = self._manager.restore(step, args=args.Composite(state=args.StandardRestore(arrays)))
+        arrays = dict(found["state"])
+        if about["digest"] is not None and digest(arrays) not in (None, about["digest"]):
+            raise ValueError("its SHA-256 does not fit")
+        return _original(arrays, about["impls"], like)
+
+
+class _OtherRun(Exception):
+    """What is there is whole, and of another run."""
+
+
+def _spec(leaf: Any) -> Any:
+    if jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key):
+        return leaf
+    sharding = getattr(leaf, "sharding", None)
+    return jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf), sharding=sharding)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _writable(folder: Path) -> None:
+    """Raises OSError, before anything is computed, if nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.urandom(6).hex()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise type(error)(
+            error.errno, f"{WHERE}: folder must be writable, got {folder} ({error.strerror})"
+        ) from None
+
+
+def _locked(folder: Path) -> int:
+    """Returns an open lock on the folder, which the system takes back when this process ends."""
+    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # no such locks on Windows
+        pass
+    except OSError:
+        os.close(handle)
+        raise ValueError(
+            f"{WHERE}: folder must belong to one run at a time, but another process is at work in "
+            f"{folder}"
+        ) from None
+    return handle

@@ -1,0 +1,190 @@
+"""Checkpoints: exact bits, whole or passed over, and never of another run."""
+
+import errno
+import json
+import re
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnn.scale import checkpoints
+from jaxnn.scale.checkpoints import Checkpoints, digest
+
+FACTS = {"hparams": {"rate": 0.1}, "data": "abc"}
+
+
+def state(seed=0):
+    """Every kind of leaf that a state has, and parts without any."""
+    draw = np.random.default_rng(seed)
+    return {
+        "params": (jnp.asarray(draw.normal(size=(3, 2))), None),
+        "single": jnp.asarray(draw.normal(size=4), jnp.float32),
+        "half": jnp.asarray(draw.normal(size=4), jnp.bfloat16),
+        "step": jnp.asarray(seed, jnp.int32),
+        "flag": jnp.asarray(True),
+        "empty": (),
+        "key": jax.random.key(seed),
+        "other": jax.random.key(seed, impl="rbg"),
+        "old": jax.random.PRNGKey(seed),
+    }
+
+
+def same(a, b):
+    return jax.tree.structure(a) == jax.tree.structure(b) and digest(a) == digest(b)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "new" / "folder"
+    with Checkpoints(folder, FACTS, keep=2) as kept:
+        for step in (1, 2, 3):
+            kept.save(step, state(step))
+    return folder
+
+
+@pytest.fixture
+def folder(written, tmp_path):
+    return shutil.copytree(written, tmp_path / "run")
+
+
+def test_the_newest_comes_back_bit_by_bit_and_older_ones_go(folder):
+    with Checkpoints(folder, FACTS, resume=True) as kept:
+        found = kept.restore(state())
+    assert found.step == 3
+    assert same(found.state, state(3))
+    assert not same(found.state, state(2))
+    assert jax.random.key_impl(found.state["other"]) == jax.random.key_impl(state()["other"])  # H19
+    assert sorted(p.name for p in folder.iterdir() if p.name.isdigit()) == ["2", "3"]
+
+
+def test_nothing_there_is_none(tmp_path):
+    with Checkpoints(tmp_path, FACTS, resume=True) as kept:
+        assert kept.restore(state()) is None
+
+
+def test_a_folder_of_another_run_is_refused(folder):
+    with pytest.raises(ValueError, match=r"no checkpoints of a former run, got those of step 2, 3"):
+        Checkpoints(folder, FACTS)
+    other = FACTS | {"hparams": {"rate": 0.2}}
+    with Checkpoints(folder, other, resume=True) as kept:
+        with pytest.raises(ValueError, match=r"hparams was \{\"rate\": 0.1\} and is .*0.2"):
+            kept.restore(state())
+    with Checkpoints(folder, FACTS | {"more": 1}, resume=True) as kept:
+        with pytest.raises(ValueError, match="more was null and is 1 now"):
+            kept.restore(state())
+    with Checkpoints(folder, FACTS, resume=True) as kept:  # K40, K41: orbax would cast
+        for wrong in ({"step": jnp.zeros(())}, {"single": jnp.zeros(5, jnp.float32)}):
+            with pytest.raises(ValueError, match="other shapes or dtypes"):
+                kept.restore(state() | wrong)
+        assert kept.restore(state()).step == 3
+
+
+def test_j31_two_runs_cannot_share_a_folder(folder):
+    with Checkpoints(folder, FACTS, resume=True):
+        with pytest.raises(ValueError, match="another process is at work in"):
+            Checkpoints(folder, FACTS, resume=True)
+    with Checkpoints(folder, FACTS, resume=True):
+        pass
+
+
+def damage(folder, step, how):
+    files = [p for p in (folder / str(step)).rglob("*") if p.is_file() and p.stat().st_size > 50]
+    for path in files:
+        data = path.read_bytes()
+        path.write_bytes(how(data))
+
+
+HOW = {
+    "cut": lambda data: data[: len(data) // 2],
+    "flipped": lambda data: bytes([data[0], data[1] ^ 1, *data[2:-9], data[-9] ^ 4, *data[-8:]]),
+    "emptied": lambda data: b"",
+}
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_what_is_damaged_is_passed_over_for_the_one_before(folder, how):
+    damage(folder, 3, HOW[how])
+    with Checkpoints(folder, FACTS, resume=True) as kept:
+        with pytest.warns(UserWarning, match="step 3 .* is damaged and is passed over"):
+            found = kept.restore(state())
+        assert found.step == 2
+        assert same(found.state, state(2))
+        kept.save(3, state(5))
+    with Checkpoints(folder, FACTS, resume=True) as kept:
+        assert same(kept.restore(state()).state, state(5))
+
+
+def test_all_damaged_is_none(folder):
+    for step in (2, 3):
+        damage(folder, step, HOW["cut"])
+    with Checkpoints(folder, FACTS, resume=True) as kept, pytest.warns(UserWarning):
+        assert kept.restore(state()) is None
+
+
+def test_numbers_that_changed_on_the_disk_are_seen(folder):
+    """What is whole for orbax and not what was written: the digest says so."""
+    path = folder / "3" / "about" / "metadata"
+    about = json.loads(path.read_text())
+    about["digest"] = "0" * 64
+    path.write_text(json.dumps(about))
+    with Checkpoints(folder, FACTS, resume=True) as kept:
+        with pytest.warns(UserWarning, match="its SHA-256 does not fit"):
+            assert kept.restore(state()).step == 2
+
+
+def test_k43_what_was_not_finished_is_no_checkpoint(folder):
+    shutil.copytree(folder / "3", folder / "4.orbax-checkpoint-tmp")
+    with Checkpoints(folder, FACTS, resume=True) as kept:
+        assert kept.restore(state()).step == 3
+
+
+def test_a_full_disk_warns_and_the_next_one_tries_again(tmp_path, monkeypatch):
+    with Checkpoints(tmp_path, FACTS) as kept:
+        kept.save(1, state(1))
+        kept.wait()
+
+        def full(*_, **__):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(kept._manager, "save", full)
+        with pytest.warns(UserWarning, match=r"step 2 was not written .*step 1: the disk is full"):
+            kept.save(2, state(2))
+        kept.save(3, state(3))
+    with Checkpoints(tmp_path, FACTS, resume=True) as kept:
+        assert kept.restore(state()).step == 3
+
+
+def test_a_folder_that_cannot_be_written_is_refused_at_once(tmp_path, monkeypatch):
+    plain = tmp_path / "file"
+    plain.touch()
+    with pytest.raises(OSError, match=re.escape(f"folder must be writable, got {plain}")):
+        Checkpoints(plain, FACTS)
+    with pytest.raises(OSError, match="folder must be writable"):
+        Checkpoints(plain / "below", FACTS)
+
+    def refused(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(checkpoints.Path, "touch", refused)
+    with pytest.raises(PermissionError, match=r"folder must be writable, .*Permission denied"):
+        Checkpoints(tmp_path, FACTS)
+
+
+def test_facts_are_json_and_kept_a_number(tmp_path):
+    with pytest.raises(TypeError, match="facts must be a dict that JSON takes"):
+        Checkpoints(tmp_path, {"x": jnp.ones(2)})
+    with pytest.raises(ValueError, match="keep must be at least 1, got 0"):
+        Checkpoints(tmp_path, {}, keep=0)
+
+
+def test_a_digest_tells_values_shapes_dtypes_and_keys_apart():
+    trees = [
+        state(0), state(1), {"a": jnp.zeros(2)}, {"b": jnp.zeros(2)}, {"a": jnp.zeros((2, 1))},
+        {"a": jnp.zeros(2, jnp.float32)}, {"a": -jnp.zeros(2)}, jax.random.key(0),
+        jax.random.key_data(jax.random.key(0)), jax.random.key(0, impl="unsafe_rbg"),
+    ]  # fmt: skip
+    assert len({digest(tree) for tree in trees}) == len(trees)
+    assert digest(state(0)) == digest(state(0))
