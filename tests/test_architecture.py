@@ -48,10 +48,9 @@ MORE = {  # what a part may import from outside besides
     "plot": {"matplotlib", "cycler", "numpy", "contextlib"},
     "bridge": {"flax", "hashlib", "numpy", "pathlib", "safetensors"},
     "files": {"hashlib", "json", "numpy", "pathlib", "safetensors"},
-    "sweep": {"contextlib", "json", "numpy", "optuna", "pandas", "pathlib", "signal", "threading",
+    "scale": {"contextlib", "errno", "fcntl", "hashlib", "json", "numpy", "orbax", "pathlib",
+              "pyarrow", "queue", "shutil", "signal", "socket", "subprocess", "sys", "threading",
               "time"},
-    "scale": {"contextlib", "errno", "hashlib", "json", "numpy", "orbax", "pathlib", "pyarrow",
-              "queue", "shutil", "signal", "socket", "subprocess", "sys", "threading", "time"},
 }  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def digest(tree: PyTree) -> str | None:
             plain = jax.random.key_data(leaf)
         array = np.ascontiguousarray(plain)
         total.update(f"{array.dtype}{array.shape}".encode())
-        total.update(array.reshape(-1).view(np.uint8))
+        total.update(array.reshape(-1).view(np.uint8).data)
     return total.hexdigest()
 
 

@@ -10,7 +10,6 @@ import signal
 import threading
 from collections.abc import Callable
 from functools import partial
-from types import FrameType
 from typing import Any
 
 import jax
@@ -54,7 +53,7 @@ class Stops:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _note(self, number: int, frame: Any) -> None:
         if self.signal is not None:
             self.__exit__()
             raise KeyboardInterrupt

@@ -69,12 +69,13 @@ def test_a_folder_of_another_run_is_refused(folder):
     with pytest.raises(ValueError, match=r"no checkpoints of a former run, got those of step 2, 3"):
         Checkpoints(folder, FACTS)
     other = FACTS | {"hparams": {"rate": 0.2}}
-    with Checkpoints(folder, other, resume=True) as kept:
-        with pytest.raises(ValueError, match=r"hparams was \{\"rate\": 0.1\} and is .*0.2"):
-            kept.restore(state())
-    with Checkpoints(folder, FACTS | {"more": 1}, resume=True) as kept:
-        with pytest.raises(ValueError, match="more was null and is 1 now"):
-            kept.restore(state())
+    refused = lambda words: pytest.raises(ValueError, match=words)
+    words = r"hparams was \{\"rate\": 0.1\} and is .*0.2"
+    with Checkpoints(folder, other, resume=True) as kept, refused(words):
+        kept.restore(state())
+    more = FACTS | {"more": 1}
+    with Checkpoints(folder, more, resume=True) as kept, refused("more was null and is 1 now"):
+        kept.restore(state())
     with Checkpoints(folder, FACTS, resume=True) as kept:  # K40, K41: orbax would cast
         for wrong in ({"step": jnp.zeros(())}, {"single": jnp.zeros(5, jnp.float32)}):
             with pytest.raises(ValueError, match="other shapes or dtypes"):
@@ -83,9 +84,9 @@ def test_a_folder_of_another_run_is_refused(folder):
 
 
 def test_j31_two_runs_cannot_share_a_folder(folder):
-    with Checkpoints(folder, FACTS, resume=True):
-        with pytest.raises(ValueError, match="another process is at work in"):
-            Checkpoints(folder, FACTS, resume=True)
+    refused = pytest.raises(ValueError, match="another process is at work in")
+    with Checkpoints(folder, FACTS, resume=True), refused:
+        Checkpoints(folder, FACTS, resume=True)
     with Checkpoints(folder, FACTS, resume=True):
         pass
 
@@ -120,7 +121,10 @@ def test_what_is_damaged_is_passed_over_for_the_one_before(folder, how):
 def test_all_damaged_is_none(folder):
     for step in (2, 3):
         damage(folder, step, HOW["cut"])
-    with Checkpoints(folder, FACTS, resume=True) as kept, pytest.warns(UserWarning):
+    with (
+        Checkpoints(folder, FACTS, resume=True) as kept,
+        pytest.warns(UserWarning, match="damaged"),
+    ):
         assert kept.restore(state()) is None
 
 
@@ -130,9 +134,9 @@ def test_numbers_that_changed_on_the_disk_are_seen(folder):
     about = json.loads(path.read_text())
     about["digest"] = "0" * 64
     path.write_text(json.dumps(about))
-    with Checkpoints(folder, FACTS, resume=True) as kept:
-        with pytest.warns(UserWarning, match="its SHA-256 does not fit"):
-            assert kept.restore(state()).step == 2
+    seen = pytest.warns(UserWarning, match="its SHA-256 does not fit")
+    with Checkpoints(folder, FACTS, resume=True) as kept, seen:
+        assert kept.restore(state()).step == 2
 
 
 def test_k43_what_was_not_finished_is_no_checkpoint(folder):

@@ -119,9 +119,9 @@ def test_l21_a_resume_with_something_else_is_refused(tmp_path_factory, name):
 
 def test_other_random_numbers_are_another_run(tmp_path):
     run(tmp_path)
-    with jax.threefry_partitionable(False):
-        with pytest.raises(ValueError, match="jax_threefry_partitionable was true and is false"):
-            run(tmp_path, resume=True)
+    words = "jax_threefry_partitionable was true and is false"
+    with jax.threefry_partitionable(False), pytest.raises(ValueError, match=words):
+        run(tmp_path, resume=True)
 
 
 @pytest.mark.usefixtures("unchecked_types")
