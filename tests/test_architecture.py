@@ -48,6 +48,8 @@ MORE = {  # what a part may import from outside besides
     "plot": {"matplotlib", "cycler", "numpy", "contextlib"},
     "bridge": {"flax", "hashlib", "numpy", "pathlib", "safetensors"},
     "files": {"hashlib", "json", "numpy", "pathlib", "safetensors"},
+    "sweep": {"contextlib", "json", "numpy", "optuna", "pandas", "pathlib", "signal", "threading",
+              "time"},
     "scale": {"contextlib", "errno", "fcntl", "hashlib", "json", "numpy", "orbax", "pathlib",
               "pyarrow", "queue", "shutil", "signal", "socket", "subprocess", "sys", "threading",
               "time"},

@@ -21,16 +21,18 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxnn import checks
+from jaxnn.scale import folders
 
 WHERE = "scale.checkpoints"
 EXTRA = "checkpoints need orbax; pip install 'jaxnn-functional[scale]'"
 
 
 class Restored(NamedTuple):
-    """What a checkpoint held: after how many pieces it was written, and the state."""
+    """What a checkpoint held: after how many pieces it was written, the state, and the note."""
 
     step: int
     state: PyTree
+    note: Any
 
 
 def digest(tree: PyTree) -> str | None:
@@ -59,12 +61,14 @@ def plain(tree: PyTree) -> tuple[dict[str, Any], list[str | None]]:
     return arrays, impls
 
 
-def _original(arrays: dict[str, Any], impls: list[str | None], like: PyTree) -> PyTree:
+def original(arrays: dict[str, Any], impls: list[str | None], like: PyTree) -> PyTree:
+    """Returns what `plain` was given, in the structure of `like` (a pytree or its structure)."""
     leaves = [
         array if impl is None else jax.random.wrap_key_data(array, impl=impl)
         for (_, array), impl in zip(sorted(arrays.items()), impls, strict=True)
     ]
-    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+    tree = like if isinstance(like, jax.tree_util.PyTreeDef) else jax.tree.structure(like)
+    return jax.tree.unflatten(tree, leaves)
 
 
 def _described(tree: PyTree) -> list[list[Any]]:
@@ -102,9 +106,8 @@ class Checkpoints:
             raise TypeError(f"{WHERE}: facts must be a dict that JSON takes ({error})") from None
         self.saved: int | None = None
         self._lock = None
-        _writable(self.folder)
-        if jax.process_index() == 0:
-            self._lock = _locked(self.folder)
+        folders.writable(WHERE, self.folder)
+        self._lock = folders.locked(WHERE, self.folder)
         try:
             self._open(keep)
             steps = self._manager.all_steps()
@@ -125,7 +128,14 @@ class Checkpoints:
         except ImportError as error:
             raise ImportError(EXTRA) from error
         self._args = ocp.args
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
+        alone = {}
+        if jax.process_count() > 1:  # the others are told by `one_writer`; orbax waits for none
+            me = jax.process_index()
+            only = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me})
+            alone = {"multiprocessing_options": only, "create": False}
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, enable_async_checkpointing=True, **alone
+        )
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def __enter__(self) -> "Checkpoints":
@@ -144,16 +154,16 @@ class Checkpoints:
             os.close(self._lock)
             self._lock = None
 
-    def save(self, step: int, state: PyTree) -> None:
+    def save(self, step: int, state: PyTree, note: Any = None) -> None:
         """Begins to write a checkpoint; the state may be used at once, and must not be donated.
 
         A disk that is full costs the checkpoint and not the run: it warns, and the next one tries
-        again.  So does a fault of the one before, which only shows now.
+        again.  So does a fault of the one before, which only shows now.  `note` is JSON.
         """
         arrays, impls = plain(state)
         about = {
             "facts": self.facts, "impls": impls, "arrays": _described(state),
-            "digest": digest(arrays),
+            "digest": digest(arrays), "note": note,
         }  # fmt: skip
         args = self._args
         try:
@@ -195,7 +205,8 @@ class Checkpoints:
 
         Args:
             like: Arrays or `jax.ShapeDtypeStruct`s in the structure of the state; those with a
-                sharding are restored to it, on whatever devices there are now.
+                sharding are restored to it, on whatever devices there are now.  Or only the
+                structure: then NumPy arrays of whatever shapes there were are returned.
 
         Raises:
             ValueError: It belongs to another run: the entry of the facts is named.
@@ -204,7 +215,7 @@ class Checkpoints:
             try:
                 about = self._about(step)
                 self._compare(about, like)
-                return Restored(step, self._state(step, about, like))
+                return Restored(step, self._state(step, about, like), about["note"])
             except _OtherRun as error:
                 raise ValueError(str(error)) from None
             except Exception as error:
@@ -216,8 +227,7 @@ class Checkpoints:
                     stacklevel=3,
                 )
                 damaged = self.folder / f"{step}"
-                if jax.process_index() == 0:
-                    damaged.rename(self.folder / f"damaged-{step}-{os.urandom(3).hex()}")
+                damaged.rename(self.folder / f"damaged-{step}-{os.urandom(3).hex()}")
                 self._manager.reload()  # its list of steps
         return None
 
@@ -233,20 +243,31 @@ class Checkpoints:
                     f"{WHERE}: the checkpoints in {self.folder} must be of this run, but "
                     f"{name} was {_short(theirs.get(name))} and is {_short(mine.get(name))} now"
                 )
-        if about["arrays"] != _described(like):
+        structure = isinstance(like, jax.tree_util.PyTreeDef)
+        if (
+            len(about["arrays"]) != like.num_leaves
+            if structure
+            else about["arrays"] != _described(like)
+        ):
             raise _OtherRun(
                 f"{WHERE}: the checkpoints in {self.folder} must hold the state of this run, but "
                 "its arrays have other shapes or dtypes"
             )
 
     def _state(self, step: int, about: dict[str, Any], like: PyTree) -> PyTree:
-        arrays, _ = plain(jax.tree.map(_spec, like))
+        if isinstance(like, jax.tree_util.PyTreeDef):
+            nothing = [np.zeros((), jnp.dtype(dtype)) for _, dtype in about["arrays"]]
+            shapes = [shape for shape, _ in about["arrays"]]
+            like_arrays = map(np.broadcast_to, nothing, shapes)  # takes no memory
+            arrays = {f"{i:05d}": array for i, array in enumerate(like_arrays)}
+        else:
+            arrays, _ = plain(jax.tree.map(_spec, like))
         args = self._args
         found = self._manager.restore(step, args=args.Composite(state=args.StandardRestore(arrays)))
         arrays = dict(found["state"])
         if about["digest"] is not None and digest(arrays) not in (None, about["digest"]):
             raise ValueError("its SHA-256 does not fit")
-        return _original(arrays, about["impls"], like)
+        return original(arrays, about["impls"], like)
 
 
 class _OtherRun(Exception):
@@ -256,6 +277,8 @@ class _OtherRun(Exception):
 def _spec(leaf: Any) -> Any:
     if jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key):
         return leaf
+    if isinstance(leaf, np.ndarray | np.generic):
+        return np.asarray(leaf)  # comes back as one
     sharding = getattr(leaf, "sharding", None)
     return jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf), sharding=sharding)
 
@@ -263,34 +286,3 @@ def _spec(leaf: Any) -> Any:
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _writable(folder: Path) -> None:
-    """Raises OSError, before anything is computed, if nothing can be written there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.urandom(6).hex()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise type(error)(
-            error.errno, f"{WHERE}: folder must be writable, got {folder} ({error.strerror})"
-        ) from None
-
-
-def _locked(folder: Path) -> int:
-    """Returns an open lock on the folder, which the system takes back when this process ends."""
-    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:  # no such locks on Windows
-        pass
-    except OSError:
-        os.close(handle)
-        raise ValueError(
-            f"{WHERE}: folder must belong to one run at a time, but another process is at work in "
-            f"{folder}"
-        ) from None
-    return handle

@@ -2,7 +2,7 @@
 
 Killed at any moment, the same call with `resume=True` goes on from the last checkpoint and ends
 with the same bits.  SIGTERM (a machine that is taken away) and Ctrl-C are answered between two
-pieces: the state is saved first.
+pieces: the state is saved first, in all processes of a job after the same piece.
 """
 
 import os
@@ -10,19 +10,40 @@ import signal
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from jaxnn import checks
+from jaxnn.scale import processes
 from jaxnn.scale.checkpoints import Checkpoints, digest
+from jaxnn.scale.one_writer import OneWriter, checkpoints
 from jaxnn.types import Key, Segments
 
-WHERE = "scale.resumable"
+WHERE = "scale.run"
 FLAGS = ("jax_enable_x64", "jax_threefry_partitionable")  # other bits where they differ
 AGAIN = 75  # EX_TEMPFAIL: what a supervisor takes for "start me again"
+
+
+class Saving(NamedTuple):
+    """Where the checkpoints of a fit are, and how often one is written.
+
+    Attributes:
+        folder: one run, one folder; of process 0 in a job of many.
+        every: pieces between two checkpoints, written in the background.
+        keep: how many checkpoints to keep, the newest.
+        resume: whether to go on with what is in the folder; if there is nothing yet, to begin.
+        config: what else makes the run what it is (the sizes of the network, the name of the
+            experiment): JSON.  A resume with another is refused.
+    """
+
+    folder: str | os.PathLike[str]
+    every: int = 1
+    keep: int = 2
+    resume: bool = False
+    config: Any = None
 
 
 class Preempted(SystemExit):
@@ -37,47 +58,113 @@ class Preempted(SystemExit):
 
 
 class Stops:
-    """Notes SIGTERM and the first Ctrl-C, instead of breaking off; a second one breaks off."""
+    """Notes SIGTERM and the first Ctrl-C, instead of breaking off; a second one breaks off.
+
+    In a job of many processes JAX's own runtime takes SIGTERM and tells all at which step to stop;
+    Ctrl-C in one of them is passed on to it.
+    """
 
     def __init__(self) -> None:
         self.signal: int | None = None
         self._before: dict[int, Any] = {}
+        self._alone = jax.process_count() == 1
 
     def __enter__(self) -> "Stops":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
+            numbers = (signal.SIGTERM, signal.SIGINT) if self._alone else (signal.SIGINT,)
+            for number in numbers:
                 self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        self._before = {}
 
     def _note(self, number: int, frame: Any) -> None:
         if self.signal is not None:
             self.__exit__()
             raise KeyboardInterrupt
         self.signal = number
+        if not self._alone:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def now(self, step: int) -> int | None:
-        """Returns the signal that ends the run after this step, in all processes the same."""
-        if jax.process_count() == 1:
+        """Returns the signal that ends the run after this step, in all processes at once."""
+        if self._alone:
             return self.signal
         from jax.experimental import multihost_utils
 
-        # JAX's own runtime takes SIGTERM, and tells all processes at which step to stop.
-        return signal.SIGTERM if multihost_utils.reached_preemption_sync_point(step) else None
+        if multihost_utils.reached_preemption_sync_point(step):
+            return self.signal or signal.SIGTERM
+        return None
 
 
-def stop(checkpoints: Checkpoints, number: int, step: int) -> None:
-    """Ends the run, saved up to `step`, by the exception that belongs to a signal."""
-    checkpoints.wait()
+def stop(checkpoints: Checkpoints | OneWriter, number: int, step: int) -> BaseException:
+    """Returns the exception that belongs to a signal, once all processes have taken their leave."""
     told = f"stopped after piece {step}; resume=True goes on from {checkpoints.folder}"
     if checkpoints.saved != step:
         told = f"stopped after piece {step}, which could not be saved"
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt(told)
-    raise Preempted(told)
+    processes.leave()
+    return KeyboardInterrupt(told) if number == signal.SIGINT else Preempted(told)
+
+
+def loop(
+    where: str,
+    saving: Saving | None,
+    facts: dict[str, Any],
+    state: PyTree,
+    more: bool,
+    advance: Callable[[PyTree], tuple[PyTree, bool]],
+    *,
+    place: Callable[[PyTree], PyTree] = lambda state: state,
+    look: Callable[[int, PyTree], None] | None = None,
+) -> PyTree:
+    """Returns the last state of `state, more = advance(state)`, kept as `saving` says.
+
+    Args:
+        where: whose loop this is.
+        saving: None keeps nothing and answers no signals.
+        facts: what the run is, besides `saving.config`.
+        state: to begin with.
+        more: whether there is anything to do.
+        advance: one piece.
+        place: puts a restored state where `advance` wants it.
+        look: called after each piece, with the number of pieces and the state.
+    """
+    step = 0
+    if saving is None:
+        while more:
+            state, more = advance(state)
+            step += 1
+            if look is not None:
+                look(step, state)
+        return state
+    checks.instance(where, "saving", saving, Saving)
+    every = checks.count(where, "every", saving.every)
+    facts = facts | {"config": saving.config} | {name: getattr(jax.config, name) for name in FLAGS}
+    number = None
+    with (
+        checkpoints(saving.folder, facts, resume=saving.resume, keep=saving.keep) as kept,
+        Stops() as stops,
+    ):
+        if saving.resume:
+            found = kept.restore((state, np.asarray(more)))
+            if found is not None:
+                step, (state, flag) = found.step, found.state
+                state, more = place(state), bool(flag)
+        while more and number is None:
+            state, more = advance(state)
+            step += 1
+            number = stops.now(step)
+            if not more or number is not None or step % every == 0:
+                kept.save(step, (state, np.asarray(more)))
+            if look is not None:
+                look(step, state)
+        kept.wait()
+    if more and number is not None:
+        raise stop(kept, number, step)
+    return state
 
 
 @partial(jax.jit, static_argnames="init")
@@ -86,19 +173,17 @@ def _begin(init: Callable[..., PyTree], hparams: Any, key: Any, shared: Any) -> 
 
 
 @partial(jax.jit, static_argnames="protocol")
-def _advance(protocol: Segments, state: PyTree, shared: Any) -> PyTree:
+def _advance(protocol: Segments, state: PyTree, shared: Any) -> tuple[PyTree, Array]:
     state = protocol.advance(state, *shared)
     return state, protocol.halted(state)
 
 
-def facts_of(hparams: dict[str, Any], key: Key, shared: Any, config: Any) -> dict[str, Any]:
-    """Returns what a run is, as JSON has it: numbers, key, a digest of the data, and `config`."""
+def facts_of(hparams: dict[str, Any], key: Key, shared: Any) -> dict[str, Any]:
+    """Returns what a run is, as JSON has it: numbers, key, and a digest of the data."""
     return {
         "hparams": {name: np.asarray(value).tolist() for name, value in hparams.items()},
         "key": digest(key),
         "data": digest(shared),
-        "config": config,
-        **{name: getattr(jax.config, name) for name in FLAGS},
     }
 
 
@@ -107,11 +192,7 @@ def run(
     hparams: dict[str, Any],
     key: Key,
     *shared: PyTree,
-    folder: str | os.PathLike[str],
-    every: int = 1,
-    keep: int = 2,
-    resume: bool = False,
-    config: Any = None,
+    saving: Saving,
     progress: Callable[[int, PyTree], None] | None = None,
 ) -> PyTree:
     """Returns the result of a fit in pieces, which may be broken off and gone on with.
@@ -121,12 +202,7 @@ def run(
         hparams: its numbers.
         key: its randomness.
         *shared: its data.
-        folder: of the checkpoints; one run, one folder.
-        every: pieces between two checkpoints, written in the background.
-        keep: how many checkpoints to keep.
-        resume: whether to go on with what is in the folder; if there is nothing yet, to begin.
-        config: what else makes the run what it is (the sizes of the network, the name of the
-            experiment): JSON.  A resume with another is refused.
+        saving: the folder of the checkpoints, and how often one is written.
         progress: called after each piece, with the number of pieces and the state.
 
     Raises:
@@ -136,26 +212,16 @@ def run(
             to go on.  A second Ctrl-C breaks off at once.
         Preempted: SIGTERM, the same; a SystemExit with code 75.
     """
-    every = checks.count(WHERE, "every", every)
     checks.key(WHERE, key)
     checks.instance(WHERE, "protocol", protocol, Segments)
-    facts = facts_of(hparams, key, shared, config)
-    with Checkpoints(folder, facts, resume=resume, keep=keep) as checkpoints, Stops() as stops:
-        state = _begin(protocol.init, hparams, key, shared)
-        found = checkpoints.restore(state) if resume else None
-        step = 0
-        if found is not None:
-            step, state = found
-        halted = bool(jax.jit(protocol.halted)(state))
-        while not halted:
-            state, flag = _advance(protocol, state, shared)
-            step += 1
-            halted = bool(flag)
-            number = stops.now(step)
-            if halted or number is not None or step % every == 0:
-                checkpoints.save(step, state)
-            if progress is not None:
-                progress(step, state)
-            if number is not None and not halted:
-                stop(checkpoints, number, step)
-        return jax.jit(protocol.result)(state)
+    checks.instance(WHERE, "saving", saving, Saving)
+
+    def advance(state: PyTree) -> tuple[PyTree, bool]:
+        state, halted = _advance(protocol, state, shared)
+        return state, not bool(halted)
+
+    state = _begin(protocol.init, hparams, key, shared)
+    more = not bool(jax.jit(protocol.halted)(state))
+    facts = facts_of(hparams, key, shared)
+    last = loop(WHERE, saving, facts, state, more, advance, look=progress)
+    return jax.jit(protocol.result)(last)

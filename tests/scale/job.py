@@ -73,8 +73,8 @@ def main(folder: str, pieces: str, fault: str = "") -> None:
         time.sleep(0.05)
 
     result = resumable.run(
-        walk(int(pieces)), {"a": 1.0}, jax.random.key(0), jnp.arange(4.0), folder=folder,
-        every=2, resume=True, progress=progress,
+        walk(int(pieces)), {"a": 1.0}, jax.random.key(0), jnp.arange(4.0),
+        saving=resumable.Saving(folder, every=2, resume=True), progress=progress,
     )  # fmt: skip
     sys.stdout.write(f"result {hashlib.sha256(np.asarray(result)).hexdigest()}\n")
 

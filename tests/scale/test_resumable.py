@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnn.scale import Preempted, resumable
+from jaxnn.scale import Preempted, Saving, resumable
 from jaxnn.types import Segments
 
 X = jnp.arange(4.0)
@@ -33,7 +33,9 @@ WALK = Segments(
 def run(folder, **options):
     given = {"hparams": {"a": 1.0}, "key": KEY, "x": X} | options
     hparams, key, x = (given.pop(name) for name in ("hparams", "key", "x"))
-    return resumable.run(WALK, hparams, key, x, folder=folder, **given)
+    progress = given.pop("progress", None)
+    saving = Saving(folder, **given)
+    return resumable.run(WALK, hparams, key, x, saving=saving, progress=progress)
 
 
 @pytest.fixture(scope="module")
@@ -130,5 +132,7 @@ def test_bad_arguments(tmp_path):
         run(tmp_path, every=0)
     with pytest.raises(TypeError, match="key must be a PRNG key"):
         run(tmp_path, key=3)
+    with pytest.raises(TypeError, match="saving must be a Saving, got str"):
+        resumable.run(WALK, {}, KEY, saving="here")
     with pytest.raises(TypeError, match="protocol must be a Segments, got function"):
-        resumable.run(lambda: 0, {}, KEY, folder=tmp_path)
+        resumable.run(lambda: 0, {}, KEY, saving=Saving(tmp_path))

@@ -6,7 +6,8 @@ Shapes: n rows, d features, k components.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,9 @@ from jaxnn.gmm.model import GMM, check_mixture
 from jaxnn.gmm.moments import Moments, moments
 from jaxnn.gmm.outcome import Fit, check_sound
 from jaxnn.gmm.priors import Prior
-from jaxnn.scale import meshes, processes
+from jaxnn.scale import meshes, processes, resumable
+from jaxnn.scale.fingerprints import facts_about
+from jaxnn.scale.resumable import Saving
 from jaxnn.scale.rows import Rows, Survey, spread, survey, weights
 from jaxnn.scale.sources import Source
 from jaxnn.train.data import Batch
@@ -41,6 +44,7 @@ class Climb(NamedTuple):
     rows: Rows
     plan: loop.Plan
     accelerate: bool
+    facts: dict[str, Any]
 
 
 def moments_of(carry: Moments, mixture: GMM, chunk: Batch) -> Moments:
@@ -100,7 +104,7 @@ def begin(
         data.team, (mixture, no_moments(mixture), prior, *numbers, extra, limit)
     )
     start, plan = meshes.same(data.team, _first, found, *given)
-    return Climb(data, plan, bool(accelerate)), start
+    return Climb(data, plan, bool(accelerate), facts), start
 
 
 def _first(
@@ -166,6 +170,7 @@ def fit(
     max_steps: int = 200,
     accelerate: bool = False,
     progress: Callable[[int, float], None] | None = None,
+    saving: Saving | None = None,
 ) -> Fit:
     """Runs EM as `gmm.fit` does, over rows that need not fit into memory, device or machine.
 
@@ -188,22 +193,32 @@ def fit(
         max_steps: as in `gmm.fit`.
         accelerate: as in `gmm.fit`.
         progress: called after each pass with the steps so far and the objective (nats per sample).
+        saving: the folder of checkpoints, of process 0, and after how many steps one is written.  A
+            resume may have other devices, processes and chunks, and who holds which rows may
+            change; other rows, and anything else that is other, are refused.  It costs a pass more.
 
     Returns:
         A `gmm.Fit`, the same in every process.
 
     Raises:
         TypeError, ValueError: what `gmm.fit` refuses; rows that change between passes; processes
-            that do not agree about columns, dtype, start or numbers.
+            that do not agree about columns, dtype, start or numbers; with `saving`, what
+            `scale.run` raises, and how it ends on SIGTERM and Ctrl-C.
     """
     climb, state = begin(
         mixture, rows, mesh=mesh, chunk=chunk, prior=prior, ridge=ridge,
         ridge_absolute=ridge_absolute, tol=tol, max_steps=max_steps, accelerate=accelerate,
     )  # fmt: skip
-    more = True
-    while more:
-        state, more = advance(climb, state)
+
+    def look(step: int, state: loop.State) -> None:
+        del step
         if progress is not None:
             steps, objective = processes.on_host((state.steps, state.objective))
             progress(int(steps), float(objective))
+
+    facts = {} if saving is None else facts_about(climb.rows, climb.facts)
+    state = resumable.loop(
+        "scale.gmm.fit", saving, facts, state, True, partial(advance, climb), look=look,
+        place=partial(meshes.everywhere, climb.rows.team),
+    )  # fmt: skip
     return finish(climb, state)

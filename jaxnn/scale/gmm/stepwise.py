@@ -17,8 +17,10 @@ from jaxnn.gmm import stepwise
 from jaxnn.gmm.model import GMM
 from jaxnn.gmm.moments import Moments, moments
 from jaxnn.gmm.stepwise import Stepwise, StepwiseFit
-from jaxnn.scale import meshes, processes
+from jaxnn.scale import meshes, processes, resumable
+from jaxnn.scale.fingerprints import facts_about
 from jaxnn.scale.gmm.em import Given, door, moments_of, no_moments
+from jaxnn.scale.resumable import Saving
 from jaxnn.scale.rows import Rows, survey, weights
 from jaxnn.train.data import Batch
 from jaxnn.types import Scalar
@@ -59,6 +61,7 @@ def fit_stepwise(
     ridge: Scalar = 1e-6,
     mesh: Mesh | None = None,
     progress: Callable[[int], None] | None = None,
+    saving: Saving | None = None,
 ) -> StepwiseFit:
     """Runs stepwise EM as `gmm.fit_stepwise` does, one all-reduce a step, over rows as they come.
 
@@ -74,6 +77,7 @@ def fit_stepwise(
         ridge: a share of the variance of each column, as for `fit`.
         mesh: whose devices share the rows; by default all.
         progress: called after each epoch with the number of epochs so far.
+        saving: as in `scale.gmm.fit`; a piece is an epoch.
 
     Returns:
         A `gmm.StepwiseFit`, the same in every process.
@@ -99,13 +103,21 @@ def fit_stepwise(
     batches = int(processes.gathered(np.array(data.passes[0])).max())
     numbers = [np.asarray(number, data.dtype) for number in (power, offset)]
     state, *numbers = meshes.everywhere(data.team, (start, *numbers, ridges.astype(data.dtype)))
-    for epoch in range(epochs):
-        for chunk in _padded(data, epoch + 1, batches):
+
+    def advance(at: tuple[np.ndarray, Stepwise]) -> tuple[tuple[np.ndarray, Stepwise], bool]:
+        epoch, state = at[0] + 1, at[1]
+        for chunk in _padded(data, int(epoch), batches):
             before = state
             state = meshes.close(data.team, chunk, _step, state, *numbers)
             jax.block_until_ready(before)
-        if progress is not None:
-            progress(epoch + 1)
+        return (epoch, state), int(epoch) < epochs
+
+    _, state = resumable.loop(
+        where, saving, {} if saving is None else facts_about(data, facts),
+        (np.asarray(0, np.int32), state), True, advance,
+        place=lambda at: (at[0], meshes.everywhere(data.team, at[1])),
+        look=None if progress is None else lambda epoch, _: progress(epoch),
+    )  # fmt: skip
     carry = meshes.fold(data.team, moments_of, no_moments(mixture), state.mixture, data.chunks(0))
     log_lik = meshes.close(data.team, carry, _log_lik, found.rows)
     fitted = processes.on_host((state.mixture, log_lik, state))

@@ -1,0 +1,174 @@
+"""One job of many processes on this machine, started again as a whole when one of them breaks.
+
+When a process of a job dies or hangs, JAX ends the others or leaves them waiting, and no Python in
+them is certain to run: so who watches stands outside.  With checkpoints nothing is lost but what
+came after the last one.  On many machines the scheduler does the same (Slurm's --requeue, a Job of
+Kubernetes); exit code 75 asks for it.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import IO
+
+from jaxnn import checks
+
+WHERE = "scale.supervise"
+POLITE = 5.0  # seconds that processes have to end by themselves once one of them has failed
+PATIENT = 60.0  # seconds that they have to save and end when they are asked to
+REFUSED = 2  # exit code for what would be refused again
+
+
+def supervise(
+    commands: Callable[[int], Sequence[Sequence[str]]],
+    *,
+    restarts: int = 0,
+    tell: Callable[[str], None] = lambda line: None,
+) -> int:
+    """Runs a job, one command a process, and returns its exit code: 0 if all ended well.
+
+    Once one process has failed the others have a few seconds to end, and are killed.  Then all
+    start again, at a new port, until the job is done or was started again `restarts` times; not
+    after exit code 2, which stands for a mistake in the command.
+
+    Args:
+        commands: `attempt -> commands`; attempts count from 0, and those after it shall go on from
+            the checkpoints.  Each command gets the variables that `scale.join` reads.
+        restarts: how often.
+        tell: called with every line that a process prints, its number before it, and with what
+            happens to the job.
+
+    Returns:
+        0, or the exit code of the first process that failed; 128 + s for a death by signal s.  75
+        after a SIGTERM to this process, which is passed on: what the processes save stays.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, passed on as SIGTERM, once all processes have saved and ended.
+        ValueError: `restarts` below 0.
+    """
+    restarts = checks.count(WHERE, "restarts", restarts, least=0)
+    with _Asked() as asked:
+        for attempt in range(restarts + 1):
+            job = _Job(commands(attempt), tell)
+            try:
+                code = job.end(asked)
+            finally:
+                job.kill()
+            if asked.signal == signal.SIGINT:
+                raise KeyboardInterrupt("the job was told to stop")
+            if asked.signal is not None or code in (0, REFUSED):
+                return code
+            if attempt < restarts:
+                tell(f"the job is started again, {attempt + 1} of {restarts}: {job.why}")
+            else:
+                tell(f"the job ends with exit code {code}: {job.why}")
+    return code
+
+
+class _Asked:
+    """Which signal this process was sent, instead of what it would do."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> "_Asked":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore
+
+    def _note(self, number: int, frame: object) -> None:
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = number
+
+
+class _Job:
+    """The processes of one attempt."""
+
+    def __init__(self, commands: Sequence[Sequence[str]], tell: Callable[[str], None]):
+        port = free_port()
+        self.why = ""
+        # In sessions of their own: Ctrl-C reaches them through the supervisor alone.
+        self.children = [
+            subprocess.Popen(
+                command, env=environment(i, len(commands), port), text=True, errors="replace",
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            for i, command in enumerate(commands)
+        ]  # fmt: skip
+        self._readers = [
+            threading.Thread(target=_pass_on, args=(child.stdout, f"[{i}] ", tell), daemon=True)
+            for i, child in enumerate(self.children)
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def end(self, asked: _Asked) -> int:
+        """Waits until all have ended, or one has failed and the others have had their time."""
+        code, until = 0, float("inf")
+        passed_on = False
+        while time.monotonic() < until:
+            codes = [child.poll() for child in self.children]
+            failed = [i for i, found in enumerate(codes) if found]
+            if failed and not self.why:
+                first = failed[0]
+                found = codes[first] or 0
+                code = found if found > 0 else 128 - found
+                how = f"exit code {found}" if found > 0 else signal.Signals(-found).name
+                self.why = f"process {first} ended with {how}"
+                until = min(until, time.monotonic() + (POLITE if asked.signal is None else PATIENT))
+            if asked.signal is not None and not passed_on:
+                passed_on = True
+                until = time.monotonic() + PATIENT
+                for child in self.children:
+                    if child.poll() is None:
+                        child.send_signal(signal.SIGTERM)
+            if None not in codes:
+                break
+            time.sleep(0.05)
+        return code
+
+    def kill(self) -> None:
+        """Ends what has not ended, stopped or not, and passes on what it has said."""
+        for child in self.children:
+            if child.poll() is None:
+                child.kill()
+            child.wait()
+        for reader in self._readers:
+            reader.join(POLITE)
+
+
+def free_port() -> int:
+    """Returns a port of this machine that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def environment(process: int, processes: int, port: int) -> dict[str, str]:
+    """Returns the variables of one process of a job."""
+    return {
+        **os.environ,
+        "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
+        "JAX_NUM_PROCESSES": str(processes),
+        "JAX_PROCESS_ID": str(process),
+        # Else one that dies keeps the others waiting, for up to 100 s.
+        "JAX_ENABLE_RECOVERABILITY": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _pass_on(stream: IO[str], prefix: str, tell: Callable[[str], None]) -> None:
+    for line in stream:
+        tell(f"{prefix}{line.rstrip()}")
