@@ -165,11 +165,12 @@ class Checkpoints:
             "facts": self.facts, "impls": impls, "arrays": _described(state),
             "digest": digest(arrays), "note": note,
         }  # fmt: skip
+        filled = {name: array for name, array in arrays.items() if np.size(array)}  # orbax's wish
         args = self._args
         try:
             self._manager.save(
                 step,
-                args=args.Composite(state=args.StandardSave(arrays), about=args.JsonSave(about)),
+                args=args.Composite(state=args.StandardSave(filled), about=args.JsonSave(about)),
                 force=True,
             )
             self.saved = step
@@ -262,9 +263,13 @@ class Checkpoints:
             arrays = {f"{i:05d}": array for i, array in enumerate(like_arrays)}
         else:
             arrays, _ = plain(jax.tree.map(_spec, like))
+        filled = {name: array for name, array in arrays.items() if np.prod(np.shape(array))}
         args = self._args
-        found = self._manager.restore(step, args=args.Composite(state=args.StandardRestore(arrays)))
-        arrays = dict(found["state"])
+        found = self._manager.restore(step, args=args.Composite(state=args.StandardRestore(filled)))
+        arrays = {
+            name: found["state"].get(name, np.zeros(array.shape, array.dtype))
+            for name, array in arrays.items()
+        }
         if about["digest"] is not None and digest(arrays) not in (None, about["digest"]):
             raise ValueError("its SHA-256 does not fit")
         return original(arrays, about["impls"], like)

@@ -145,8 +145,10 @@ class _Job:
             if child.poll() is None:
                 child.kill()
             child.wait()
-        for reader in self._readers:
+        for child, reader in zip(self.children, self._readers, strict=True):
             reader.join(POLITE)
+            if child.stdout is not None and not reader.is_alive():
+                child.stdout.close()
 
 
 def free_port() -> int:

@@ -39,9 +39,7 @@ def fit(x: np.ndarray, mine: slice, saving: scale.Saving | None, progress=None):
     """Returns the fit from these rows of x, and those that other processes have."""
     start = gmm.init(jax.random.key(0), x, 3)
     start = jax.tree.map(np.asarray, start)
-    return scale.gmm.fit(
-        start, x[mine], tol=0.0, max_steps=STEPS, saving=saving, progress=progress
-    )
+    return scale.gmm.fit(start, x[mine], tol=0.0, max_steps=STEPS, saving=saving, progress=progress)
 
 
 def bits(found) -> str:

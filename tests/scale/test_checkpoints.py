@@ -24,6 +24,7 @@ def state(seed=0):
         "step": jnp.asarray(seed, jnp.int32),
         "flag": jnp.asarray(True),
         "empty": (),
+        "no rows": jnp.zeros((3, 0), jnp.float32),
         "key": jax.random.key(seed),
         "other": jax.random.key(seed, impl="rbg"),
         "old": jax.random.PRNGKey(seed),
