@@ -81,7 +81,7 @@ class OneWriter:
         }
 
         def find() -> bytes:
-            assert self._mine is not None  # noqa: S101
+            assert self._mine is not None
             found = self._mine.restore(original(empty, impls, like))
             if found is None:
                 return b""

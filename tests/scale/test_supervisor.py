@@ -6,7 +6,6 @@ Oracle: the bits of a job that nobody disturbed.  What happens is in `team_job.p
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time

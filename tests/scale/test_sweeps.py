@@ -58,9 +58,10 @@ def at(turn, number):
 def test_a_signal_saves_and_the_same_call_ends_with_the_same_bits(
     tmp_path, whole, name, number, error
 ):
-    with warnings.catch_warnings(), pytest.raises(error, match="resume=True goes on from"):
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "sweep.*: interrupted")
-        go(tmp_path, name, at(3, number), every=100)
+        with pytest.raises(error, match="resume=True goes on from"):
+            go(tmp_path, name, at(3, number), every=100)
     turns = []
     found = go(tmp_path, name, turns.append, resume=True)
     assert digest(found) == digest(whole[name])
@@ -98,7 +99,7 @@ def test_whatever_breaks_it_off_the_last_checkpoint_is_kept(tmp_path, whole):
 
 def test_l21_another_sweep_is_refused(tmp_path):
     go(tmp_path, "run")
-    with pytest.raises(ValueError, match="hparams was .* and is .* now"):
+    with pytest.raises(ValueError, match=r"hparams was .* and is .* now"):
         go(tmp_path, "run", resume=True, hparams=HPARAMS | {"stop": HPARAMS["stop"] + 1})
     with pytest.raises(ValueError, match="config was null and is 3 now"):
         go(tmp_path, "run", resume=True, config=3)
