@@ -122,6 +122,8 @@ def _results(smoke: bool) -> Path:
 @click.argument("name")
 @click.option("--processes", type=click.IntRange(1, 64), required=True, metavar="N",
               help="How many processes of this machine.")  # fmt: skip
+@click.option("--restarts", type=click.IntRange(0, 1000), default=0, show_default=True, metavar="K",
+              help="How often the whole job is started again when a process breaks.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE",
               help="Change one entry of the config; may be given again.")  # fmt: skip
@@ -133,6 +135,7 @@ def launch_command(
     context: click.Context,
     name: str,
     processes: int,
+    restarts: int,
     seed: int,
     overrides: tuple[str, ...],
     smoke: bool,
@@ -144,7 +147,8 @@ def launch_command(
     options = ["--seed", str(seed), *(["--smoke"] if smoke else [])]
     for pair in overrides:
         options += ["--set", pair]
-    context.exit(launch.launch(name, options, processes, out or _results(smoke), click.echo))
+    out = out or _results(smoke)
+    context.exit(launch.launch(name, options, processes, out, click.echo, restarts))
 
 
 @cli.command("report")

@@ -456,7 +456,10 @@ NO_ROW = {
     "scale.mesh": "returns devices",
     "scale.npy": "makes a source, on the host",
     "scale.parquet": "makes a source, on the host",
+    "scale.run": "a loop in Python around the functions of a protocol",
     "scale.shuffled": "makes a source, on the host",
+    "scale.supervise": "starts processes",
+    "scale.sweep": "a loop in Python around `sweep.run`",
 }
 
 

@@ -12,8 +12,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import IO
+from collections.abc import Callable, Iterable, Sequence
 
 from jaxnn import checks
 
@@ -171,6 +170,6 @@ def environment(process: int, processes: int, port: int) -> dict[str, str]:
     }
 
 
-def _pass_on(stream: IO[str], prefix: str, tell: Callable[[str], None]) -> None:
+def _pass_on(stream: Iterable[str], prefix: str, tell: Callable[[str], None]) -> None:
     for line in stream:
         tell(f"{prefix}{line.rstrip()}")
