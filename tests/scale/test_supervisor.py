@@ -20,7 +20,7 @@ from jaxnn import scale
 from jaxnn.scale import supervisor
 
 ROOT = Path(__file__).parent.parent.parent
-JOB = str(Path(__file__).parent / "team_job.py")
+JOB = str(ROOT / "tests" / "team_job.py")
 PATIENCE = 200  # seconds, after which a test has found a hang
 FAULTS = {"none": 0, "worker": 1, "coordinator": 1, "hang": 1, "preempted": 1, "ctrl-c": 0}
 
@@ -64,7 +64,7 @@ class Job(threading.Thread):
 def jobs(tmp_path_factory):
     """All faults at once: most of their time is waiting."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'tests' / 'scale'}")
+        patch.setenv("PYTHONPATH", str(ROOT))
         patch.setenv("JAX_PLATFORMS", "cpu")
         patch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
         started = {

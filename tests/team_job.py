@@ -1,6 +1,6 @@
 """A job of processes for the tests of faults: EM over rows of each, with a checkpoint each 2 steps.
 
-    python tests/scale/team_job.py FOLDER FAULT ATTEMPT
+    python tests/team_job.py FOLDER FAULT ATTEMPT
 
 At the sixth step of the first attempt process WHO does to itself what the fault says.  Prints
 `step N` after each step and the bits of the result at the end.
