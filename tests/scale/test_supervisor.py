@@ -8,7 +8,6 @@ import re
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 
 import jax
@@ -172,9 +171,7 @@ def test_what_does_not_end_is_killed(monkeypatch):
     stopped = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
     failing = "import time, sys; time.sleep(0.3); sys.exit(4)"
     commands = [[sys.executable, "-c", code] for code in (stopped, failing)]
-    start = time.monotonic()
-    assert scale.supervise(lambda _: commands) == 4
-    assert time.monotonic() - start < 20
+    assert scale.supervise(lambda _: commands) == 4  # else it would never return
 
 
 def test_restarts_are_a_count():

@@ -105,7 +105,7 @@ def fit_stepwise(
     state, *numbers = meshes.everywhere(data.team, (start, *numbers, ridges.astype(data.dtype)))
 
     def advance(at: tuple[np.ndarray, Stepwise]) -> tuple[tuple[np.ndarray, Stepwise], bool]:
-        epoch, state = at[0] + 1, at[1]
+        epoch, state = np.asarray(at[0] + 1), at[1]
         for chunk in _padded(data, int(epoch), batches):
             before = state
             state = meshes.close(data.team, chunk, _step, state, *numbers)

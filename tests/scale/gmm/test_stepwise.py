@@ -45,3 +45,28 @@ def test_numbers_out_of_range_are_refused():
     ]
     for options, message in cases:
         refused(run(**options), ValueError, message, "scale.gmm.fit_stepwise")
+
+
+def test_a_fit_that_is_broken_off_goes_on_with_the_same_bits(tmp_path):
+    """Oracle: the fit that nobody broke off."""
+    from jaxnn.scale import Saving
+
+    x = np.random.default_rng(1).normal(size=(40, 2))
+    start = gmm.init(jax.random.key(0), x, 2)
+
+    def fit(**options):
+        return scale.gmm.fit_stepwise(start, x, batch_size=10, epochs=3, **options)
+
+    def fail(epoch):
+        if epoch == 2:
+            raise RuntimeError("a fault of the caller's")
+
+    with pytest.raises(RuntimeError, match="a fault"):
+        fit(saving=Saving(tmp_path), progress=fail)
+    epochs = []
+    found = fit(saving=Saving(tmp_path, resume=True), progress=epochs.append)
+    assert epochs == [3]
+    jax.tree.map(np.testing.assert_array_equal, found, fit())
+    with pytest.raises(ValueError, match="data was .* and is .* now"):
+        x[3, 1] += 1e-9
+        fit(saving=Saving(tmp_path, resume=True))
