@@ -33,7 +33,7 @@ def _is_threefry(key: Key) -> bool:
     """Returns whether a key is one of Threefry, the two words of an old-style key included."""
     if _typed(key):
         return str(jax.random.key_impl(key)) == "threefry2x32"
-    return jax.config.jax_default_prng_impl == "threefry2x32"
+    return jax.config.jax_default_prng_impl == "threefry2x32"  # type: ignore
 
 
 def _words(key: Key) -> Words:

@@ -84,10 +84,11 @@ class Task(NamedTuple):
 def tasks() -> dict[str, Task]:
     """Returns the three races."""
     ink, label = mnist_data()
-    x, test_x, y, test_y = train_test_split(
+    parts: Any = train_test_split(
         (ink / 255).astype(np.float32), label.astype(np.int32), test_size=1000, stratify=label,
         random_state=0,
     )  # fmt: skip
+    x, test_x, y, test_y = parts
     digits = datasets.digits(0, validation=0.1, test=0.2)
     line = np.linspace(-3, 3, 256, dtype=np.float32)[:, None]
     between = line[:-1] + 3 / 255
@@ -319,7 +320,7 @@ def compares(task: Task, seeds: int, rounds: int, with_compile: bool) -> None:
 
 def main() -> None:
     """Runs all races."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=["mnist", "digits", "regression"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=5)

@@ -56,8 +56,8 @@ BATCH, FEW = 64, 2
 def space(members: int) -> dict[str, Any]:
     """Returns step length × L2 × dropout × seeds."""
     return sweep.grid(
-        rate=np.float32([3e-4, 1e-3, 3e-3, 1e-2]), l2=np.float32([0, 1e-4]),
-        keep=np.float32([0.8, 0.95]), seed=range(members // 16),
+        rate=np.array([3e-4, 1e-3, 3e-3, 1e-2], np.float32), l2=np.array([0, 1e-4], np.float32),
+        keep=np.array([0.8, 0.95], np.float32), seed=range(members // 16),
     )  # fmt: skip
 
 
@@ -258,7 +258,7 @@ def regression(members: int, steps: int) -> None:
 
 def main() -> None:
     """Runs all races.  Members that leave early are raced in `halving`."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=["64", "1024", "regression"])
     parser.add_argument("--epochs", type=int, default=50)
     options = parser.parse_args()

@@ -10,13 +10,14 @@ from jaxnn import checks, mlp
 
 def dense_layers(where: str, params: mlp.Params) -> list[mlp.Dense]:
     """Returns the layers one by one; raises TypeError for a kind that other libraries lack."""
-    layers = list(mlp.unstack(params))
-    for i, layer in enumerate(layers):
+    layers: list[mlp.Dense] = []
+    for i, layer in enumerate(mlp.unstack(params)):
         if not isinstance(layer, mlp.Dense):
             raise TypeError(
                 f"{where}: params[{i}] must be Dense, which other libraries have, too, "
                 f"got {type(layer).__name__}"
             )
+        layers.append(layer)
     return layers
 
 

@@ -75,7 +75,8 @@ def from_nnx(module: nnx.Sequential) -> mlp.Params:
 def split(module: nnx.Module) -> tuple[Any, PyTree, PyTree]:
     """Returns the graph of a module, its parameters, which can be trained, and the rest."""
     checks.instance("bridge.nnx.split", "module", module, nnx.Module)
-    return nnx.split(module, nnx.Param, ...)
+    graph, params, rest = nnx.split(module, nnx.Param, ...)
+    return graph, params, rest
 
 
 def value_and_grad(
@@ -99,7 +100,8 @@ def value_and_grad(
         else:
             merged.train()
             streams = [s for _, s in nnx.iter_graph(merged) if isinstance(s, nnx.RngStream)]
-            nnx.reseed(merged, **{stream.tag: key for stream in streams})
+            keys: dict[str, Any] = {stream.tag: key for stream in streams}
+            nnx.reseed(merged, **keys)
         return merged(x)
 
     return mlp.autodiff(run, loss)
