@@ -5,7 +5,7 @@ mesh, and each process of a job brings its own.  `Saving` names the folder from 
 goes on after whatever broke it off.
 """
 
-from jaxnn.scale import gmm, kde
+from jaxnn.scale import gmm, kde, train
 from jaxnn.scale.checkpoints import Checkpoints
 from jaxnn.scale.meshes import mesh
 from jaxnn.scale.processes import join, leave
@@ -36,4 +36,5 @@ __all__ = [
     "shuffled",
     "supervise",
     "sweep",
+    "train",
 ]

@@ -1,11 +1,12 @@
 """Training on many devices, and from sources: for any trainer that descends a `ValueAndGrad`.
 
 A loss is a mean over rows, so its gradients add up: `data_parallel` turns a function of one device
-into one of all devices of a mesh, which fits the same slot.
+into one of all devices of a mesh, which fits the same slot.  `fit` is `train.fit` over a source.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain, count
 from typing import Any
 
 import jax
@@ -17,10 +18,12 @@ from jaxtyping import Array, PyTree
 
 from jaxnn import checks
 from jaxnn.scale import meshes, processes
-from jaxnn.scale.chunks import ahead, equal
+from jaxnn.scale.chunks import ahead, chunk_rows, equal
 from jaxnn.scale.rows import weights
-from jaxnn.scale.sources import Source, source
+from jaxnn.scale.sources import Source, runs_of, source
 from jaxnn.train.data import Batch
+from jaxnn.train.state import Trained
+from jaxnn.train.stream import fit_stream
 from jaxnn.types import Key, ValueAndGrad
 
 
@@ -149,3 +152,63 @@ def _weight_dtype(origin: Source) -> Any:
         return origin.like.weight.dtype
     kinds = [leaf.dtype for leaf in jax.tree.leaves(origin.like.x) if leaf.dtype.kind == "f"]
     return kinds[0] if kinds else np.dtype(np.float32)
+
+
+class _Chunks:
+    """The chunks of a source, each time in its next turn, read ahead by a thread."""
+
+    def __init__(self, origin: Source, take: int) -> None:
+        self.origin, self.take = origin, take
+        self.turns = chain([0], count())  # the trainer looks at the first chunk before it starts
+
+    def __iter__(self) -> Iterator[Batch]:
+        blocks = self.origin.read(self.take, next(self.turns))
+        return ahead(runs_of(blocks, lambda _: self.take), lambda chunk: chunk)
+
+
+def fit(
+    key: Key,
+    params: PyTree,
+    rows: Any,
+    value_and_grad: ValueAndGrad,
+    *,
+    epochs: int,
+    chunk: int | None = None,
+    **settings: Any,
+) -> Trained:
+    """Trains `params` on rows of a source, chunk after chunk, in every epoch anew.
+
+    One compiled program serves all chunks, and a thread reads the next ones meanwhile.  Rows that
+    fit into one chunk are trained on as `train.fit` does, bit for bit.  With more, the rows of a
+    chunk are shuffled among each other and the chunks come in the order of the source, so do not
+    store rows sorted by class; `scale.shuffled` mixes further.
+
+    Args:
+        key: as in `train.fit`.
+        params: as in `train.fit`.
+        rows: a source with targets, such as `scale.npy(x, y)` or `scale.parquet(..., y=column)`;
+            or a `train.Batch` of arrays.
+        value_and_grad: as in `train.fit`; with `data_parallel` for several devices.
+        epochs: the most passes over the rows; epoch e reads turn e of the source.
+        chunk: rows on the device at a time; by default some megabytes, in whole batches.
+        **settings: as in `train.fit_stream`: `batch_size` and the rest.
+
+    Raises:
+        TypeError, ValueError: what `train.fit_stream` raises; a source without rows; a chunk below
+            1; a job of several processes, for which `feed` is there.
+    """
+    where = "scale.train.fit"
+    origin = source(where, rows)
+    if jax.process_count() > 1:
+        raise ValueError(f"{where}: must run in one process, got {jax.process_count()}; "
+                         "scale.feed gives each process its part of all batches")  # fmt: skip
+    if origin.rows == 0:
+        raise ValueError(f"{where}: rows must hold at least one, got none")
+    if chunk is not None:
+        take = checks.count(where, "chunk", chunk)
+    else:
+        take = chunk_rows(origin.like, origin.rows, 1)
+        step = (settings.get("batch_size") or 1) * settings.get("accumulate", 1)
+        if isinstance(step, int) and step > 0:
+            take = -(-take // step) * step
+    return fit_stream(key, params, _Chunks(origin, take), value_and_grad, epochs=epochs, **settings)
