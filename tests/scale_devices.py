@@ -6,9 +6,10 @@ import numpy as np
 from children import free_port, main, refused
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxnn import gmm, kde, mlp, scale, train
+from jaxnn import gmm, kde, mlp, scale, sweep, train
 from jaxnn.scale import meshes
 from jaxnn.scale.gmm import em
+from jaxnn.sweep import chunks, layouts
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -131,6 +132,32 @@ def check_a_network_trained_by_all_devices_is_the_one_of_one_device():
     close(found.params, expected.params)
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), NET, expected.params)
     assert max(jax.tree.leaves(moved)) > 0.01
+
+
+def check_training_from_a_source_by_all_devices_is_that_of_one():
+    numbers = {"epochs": 2, "batch_size": 51, "learning_rate": 0.05, "chunk": 102}
+    fit = lambda descend: scale.train.fit(jax.random.key(1), NET, BATCH, descend, **numbers).params
+    close(fit(scale.data_parallel(DESCEND, scale.mesh())), fit(DESCEND))
+
+
+def check_a_sweep_over_devices_is_that_of_one_without_a_collective():
+    """11 trainings, no multiple of eight."""
+    members = {"rate": jnp.linspace(0.01, 0.2, 11)}
+    fit_one = lambda hp, key, net, batch: (
+        train.fit(
+            key, net, batch, DESCEND, epochs=2, batch_size=51, learning_rate=hp["rate"]
+        ).params
+    )
+    key = jax.random.key(1)
+    mesh = scale.mesh()
+    found = sweep.run(fit_one, members, key, NET, BATCH, mesh=mesh)
+    close(found.results, sweep.run(fit_one, members, key, NET, BATCH).results)
+    cut = ({"rate": jnp.ones(16)}, jax.random.split(key, 16))
+    axis = layouts.one_axis("test", mesh)
+    lowered = chunks._chunk.lower(
+        fit_one, None, "vmap", axis, *layouts.place(axis, cut, (NET, BATCH))
+    )
+    assert collectives(lowered) == 0
 
 
 def check_a_gradient_is_one_all_reduce_on_any_mesh():
