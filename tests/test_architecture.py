@@ -10,12 +10,13 @@ CORE = ROOT / "jaxnn"
 FILES = sorted(CORE.rglob("*.py"))
 
 # What each module or package may import from jaxnn besides itself.
-BASE = {"types", "checks", "shapes"}
+BASE = {"types", "checks", "shapes", "memory"}
 MAY_IMPORT = {
     "__init__": set(),
     "types": set(),
     "backend": set(),
     "checks": {"types"},
+    "memory": {"checks"},
     "shapes": set(),
     "draws": {"types"},
     "linalg": BASE,

@@ -11,8 +11,8 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, PyTree
 
-from jaxnn import checks
-from jaxnn.sweep import memory
+from jaxnn import checks, memory
+from jaxnn.sweep.constants import warn_of_constants
 from jaxnn.sweep.layouts import LAYOUTS, chosen, one_member, place, spread
 from jaxnn.sweep.options import Options
 from jaxnn.sweep.progress import Interrupts, Reporter
@@ -91,13 +91,13 @@ def in_chunks(
     if not traced:
         cut = lambda size: place(mesh, _cut(members, 0, size), shared)
         lower = lambda size: _chunk.trace(fit_one, score, layout, mesh, *cut(size))
-        memory.warn_of_constants(where, "fit_one", lower(size))
+        warn_of_constants(where, "fit_one", lower(size))
         if options.memory_budget is not None:
             fixed = sum(jnp.asarray(leaf).nbytes for leaf in jax.tree.leaves(shared))
-            size = parts * memory.members_that_fit(
-                where, lambda each: lower(each * parts).lower().compile(), size // parts, fixed,
-                options.memory_budget,
-            )  # fmt: skip
+            cost = lambda each: memory.needed(lower(each * parts).lower().compile())
+            size = parts * memory.most_that_fit(
+                where, cost, size // parts, fixed, options.memory_budget, "member"
+            )
     if size >= n:  # one call, for which nobody waits here
         chunk = run(*place(mesh, _cut(members, 0, size), shared))
         chunk = jax.tree.map(lambda a: a[:n], chunk) if size > n else chunk

@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from jaxnn import checks
-from jaxnn.sweep import memory
+from jaxnn import checks, memory
 from jaxnn.sweep.layouts import LAYOUTS, one_axis
 from jaxnn.sweep.progress import Progress
 

@@ -14,7 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from jaxnn.sweep import memory, pool
+from jaxnn import memory
+from jaxnn.sweep import pool
+from jaxnn.sweep.constants import warn_of_constants
 from jaxnn.sweep.layouts import chosen, one_member, place
 from jaxnn.sweep.options import Options, Paused
 from jaxnn.sweep.progress import Interrupts, Reporter, warn_of_interrupt
@@ -97,15 +99,13 @@ def _room(
     if options.chunk is not None:
         most = min(most, -(-options.chunk // places.parts))
     traced = pool.advance.trace(states, rows(most), shared, how=how)
-    memory.warn_of_constants(where, "advance", traced)
+    warn_of_constants(where, "advance", traced)
     if options.memory_budget is not None:
         own = sum(leaf.nbytes for leaf in jax.tree.leaves(states)) // places.parts
         fixed = own + sum(jnp.asarray(leaf).nbytes for leaf in jax.tree.leaves(shared))
-        most = memory.members_that_fit(
-            where,
-            lambda size: pool.advance.lower(states, rows(size), shared, how=how).compile(),
-            most, fixed, options.memory_budget,
-        )  # fmt: skip
+        program = lambda size: pool.advance.lower(states, rows(size), shared, how=how).compile()
+        cost = lambda size: memory.needed(program(size))
+        most = memory.most_that_fit(where, cost, most, fixed, options.memory_budget, "member")
     return states, most
 
 

@@ -11,8 +11,8 @@ import pytest
 import toys
 from refusals import refused
 
-from jaxnn import sweep
-from jaxnn.sweep import chunks, memory
+from jaxnn import memory, sweep
+from jaxnn.sweep import chunks
 
 KEY = jax.random.key(0)
 ROWS = jnp.ones((50, 20))
@@ -80,23 +80,31 @@ def test_pieces_keep_to_the_budget_too():
     jax.tree.map(np.testing.assert_allclose, run(memory_budget=int(least)), run())
 
 
-def test_the_number_of_members_is_found_in_few_compilations():
-    """Oracle: arithmetic: fixed + k · each bytes."""
-    for each, fixed, budget in ((10, 1000, 1777), (3, 0, 1000), (1, 5000, 5001)):
-        asked = []
+@pytest.mark.parametrize(
+    ("each", "fixed", "tile", "budget", "expected"),
+    [(10, 1000, 0, 1777, 77), (3, 0, 0, 1000, 333), (1, 5000, 0, 5001, 1),
+     (32, 64, 10_000, 15_000, 154), (32, 64, 6400, 1000, 9)],
+)  # fmt: skip
+def test_the_most_is_found_in_few_compilations(each, fixed, tile, budget, expected):
+    """Oracle: arithmetic: fixed + k · each bytes, and room for a tile of up to 100 items."""
+    asked = []
 
-        def compile_for(size, each=each, fixed=fixed, asked=asked):
-            asked.append(size)
-            analysis = SimpleNamespace(
-                temp_size_in_bytes=each * size, argument_size_in_bytes=fixed,
-                output_size_in_bytes=7, alias_size_in_bytes=7,
-            )  # fmt: skip
-            return SimpleNamespace(memory_analysis=lambda: analysis)
+    def cost(size):
+        asked.append(size)
+        return fixed + each * size + tile * min(size, 100) // 100
 
-        size = memory.members_that_fit("here", compile_for, 1024, fixed, budget)
-        assert size == min(1024, (budget - fixed) // each)
-        assert asked[-1] == size
-        assert len(asked) <= 3
+    size = memory.most_that_fit("here", cost, 100_000, fixed, budget, "row")
+    assert asked[-1] == size
+    assert len(asked) <= 6
+    assert cost(size) <= budget
+    assert size == expected
+
+
+def test_all_that_a_program_takes_is_counted():
+    """Oracle: arithmetic; what an output shares with an argument counts once."""
+    found = SimpleNamespace(temp_size_in_bytes=100, argument_size_in_bytes=20,
+                            output_size_in_bytes=7, alias_size_in_bytes=3)  # fmt: skip
+    assert memory.needed(SimpleNamespace(memory_analysis=lambda: found)) == 124
 
 
 def test_what_is_free_is_known():
@@ -105,14 +113,12 @@ def test_what_is_free_is_known():
     assert 0 < memory.available() <= 1024 * int(total)
 
 
-def test_large_constants_are_pointed_out(monkeypatch):
-    """I16. Oracle: the warning counts the bytes; what is shared is none."""
-    monkeypatch.setattr(memory, "LARGE", 8000)
-    table = jnp.ones((50, 20))
-    inside = lambda hp, key: hp["x"] * jnp.sum(table)
-    with pytest.warns(UserWarning, match=r"fit_one should be given .* over 8000 bytes"):
-        sweep.run(inside, HP, KEY)
-    sweep.run(fit_one, HP, KEY, ROWS)  # warns nothing, or the test fails
-    closed = toys.TOY._replace(advance=lambda s, c: toys.advance(s, c + 0 * jnp.sum(table)))
-    with pytest.warns(UserWarning, match="advance should be given large arrays"):
-        sweep.run(closed, toys.members(2, stop=1), KEY, 0.9)
+def test_devices_share_the_memory_of_a_host_but_not_their_own(monkeypatch):
+    """Planted: what the system and an accelerator say."""
+    monkeypatch.setattr(memory.os, "sysconf", {"SC_AVPHYS_PAGES": 100, "SC_PAGE_SIZE": 8}.get)
+    monkeypatch.setattr(jax, "local_device_count", lambda: 4)
+    assert memory.bytes_allowed("here", "auto") == 100
+    stats = {"bytes_limit": 1000, "bytes_in_use": 300}
+    device = SimpleNamespace(memory_stats=lambda: stats)
+    monkeypatch.setattr(jax, "local_devices", lambda: [device])
+    assert memory.bytes_allowed("here", "auto") == 350
