@@ -449,6 +449,7 @@ NO_ROW = {
     "sweep.collect": "reads a finished sweep on the host",
     "scale.arrays": "makes a source, on the host",
     "scale.batches": "makes a source, on the host",
+    "scale.by_rows": "a loop on the host; its values are those of the function it is given",
     "scale.data_parallel": "returns a function; its values are those of the one it is given",
     "scale.feed": "returns a reader of batches",
     "scale.join": "joins processes",

@@ -11,6 +11,7 @@ from jaxnn.scale.meshes import mesh
 from jaxnn.scale.processes import join, leave
 from jaxnn.scale.readers import npy, parquet
 from jaxnn.scale.resumable import Preempted, Saving, run
+from jaxnn.scale.rowwise import by_rows
 from jaxnn.scale.sources import Source, arrays, batches, shuffled
 from jaxnn.scale.supervisor import supervise
 from jaxnn.scale.sweeps import sweep
@@ -23,6 +24,7 @@ __all__ = [
     "Source",
     "arrays",
     "batches",
+    "by_rows",
     "data_parallel",
     "feed",
     "gmm",
