@@ -118,6 +118,14 @@ def check_densities_with_shared_queries_and_with_shared_points():
     assert collectives(lowered) == 0
 
 
+def check_rows_within_a_budget_are_shared():
+    """101 rows are no multiple of eight."""
+    with_room = scale.by_rows(gmm.log_prob, START, X[:101])
+    close(with_room, gmm.log_prob(START, X[:101]))
+    mesh = scale.mesh(jax.devices()[:3])
+    close(scale.by_rows(gmm.log_prob, START, X[:101], mesh=mesh, memory_budget=8000), with_room)
+
+
 NET = mlp.init(jax.random.key(0), (2, 4, 3), activation="tanh", dtype=jnp.float64)
 BATCH = train.Batch(jnp.asarray(X), jnp.asarray(rng.integers(0, 3, N)), jnp.asarray(W))
 DESCEND = mlp.value_and_grad("softmax_cross_entropy", activation="tanh")

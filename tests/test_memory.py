@@ -11,7 +11,7 @@ import pytest
 import toys
 from refusals import refused
 
-from jaxnn import memory, sweep
+from jaxnn import gmm, kde, memory, sweep
 from jaxnn.sweep import chunks
 
 KEY = jax.random.key(0)
@@ -122,3 +122,36 @@ def test_devices_share_the_memory_of_a_host_but_not_their_own(monkeypatch):
     device = SimpleNamespace(memory_stats=lambda: stats)
     monkeypatch.setattr(jax, "local_devices", lambda: [device])
     assert memory.bytes_allowed("here", "auto") == 350
+
+
+def temporary(function, *args):
+    program = jax.jit(function).lower(*args).compile()
+    return program.memory_analysis().temp_size_in_bytes
+
+
+def rows_of(n):
+    return jax.ShapeDtypeStruct((n, 3), ROWS.dtype)
+
+
+def test_fitting_a_mixture_takes_two_numbers_a_row_and_a_tile():
+    """The compiler's account; responsibilities of all rows would be 16 numbers a row."""
+    x = np.random.default_rng(0).normal(size=(50, 3))
+    start = gmm.init(KEY, x, 16)
+    few, many = (temporary(gmm.fit, start, rows_of(n)) for n in (2 * 10**6, 8 * 10**6))
+    assert many - few <= 2.01 * 8 * 6 * 10**6
+    assert few <= 2 * 8 * 2 * 10**6 + 2**24
+
+
+def test_a_density_takes_a_row_more_for_each_row_and_a_tile():
+    """The compiler's account; kernels of all pairs would be 100,000 numbers a row."""
+    shape = kde.fit(np.eye(3)).kernel
+
+    def density(points, x):
+        weights = jnp.zeros(points.shape[0])
+        return kde.log_prob(kde.KDE(points, jnp.ones(3), weights, shape), x)
+
+    few = temporary(density, rows_of(10**5), rows_of(10**5))
+    for n, m in ((8, 1), (1, 8)):
+        many = temporary(density, rows_of(n * 10**5), rows_of(m * 10**5))
+        assert many - few <= 4.1 * 8 * 7 * 10**5
+    assert few <= 2**24

@@ -112,6 +112,8 @@ def fit(
 ) -> Fit:
     """Runs EM from `mixture` until a step gains less than `tol`, in one compiled loop.
 
+    Beside complete rows the memory is two numbers a row and one tile, for any number of components.
+
     Args:
         mixture: where to start, for example from `init`; its family is kept.
         x: rows of shape (n, d), float32 or float64.
