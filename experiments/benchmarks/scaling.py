@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.launch import environment, free_port
+from jaxnn.scale.supervisor import environment, free_port
 
 SIZES = {"EM": 4_000_000, "KDE": 40_000, "sweep": 1_024}  # rows, points and queries, members
 SHAPE = (8, 16)  # columns and components of EM

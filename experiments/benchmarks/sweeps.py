@@ -213,10 +213,10 @@ def digits(members: int, epochs: int, with_loops: bool) -> None:
     title = f"{members:,} networks 64-64-32-10 on digits, {epochs} epochs"
     print(f"{title}; test accuracy, mean over members and interval, and the best")
     for name, call in rivals.items():
-        hidden = test_x
+        hidden: Any = test_x
         found = [(p.weight.mT, p.bias) if isinstance(p, mlp.Dense) else p for p in call()]
         for i, (w, b) in enumerate(found):
-            hidden = hidden @ w + b[:, None]
+            hidden = hidden @ w + jnp.asarray(b)[:, None]
             hidden = jax.nn.relu(hidden) if i < 2 else hidden
         shares = np.mean(np.asarray(hidden).argmax(-1) == test_y[None], 1)
         mean, low, high = metrics.mean_interval(jnp.asarray(shares))

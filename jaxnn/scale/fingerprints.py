@@ -33,8 +33,9 @@ def _hashes(rows: Array, seed: int) -> UInt32[Array, " n"]:
 
 def _added(carry: UInt32[Array, "2"], given: tuple[()], chunk: Batch) -> UInt32[Array, "2"]:
     del given
-    rows = jnp.concatenate([chunk.x, chunk.weight[:, None]], axis=1)
-    real = chunk.weight != 0
+    weight = jnp.asarray(chunk.weight)  # chunks always have one
+    rows = jnp.concatenate([chunk.x, weight[:, None]], axis=1)
+    real = weight != 0
     sums = [jnp.sum(jnp.where(real, _hashes(rows, seed), 0), dtype=jnp.uint32) for seed in SEEDS]
     return carry + jnp.stack(sums)
 

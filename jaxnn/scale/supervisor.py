@@ -50,6 +50,7 @@ def supervise(
         ValueError: `restarts` below 0.
     """
     restarts = checks.count(WHERE, "restarts", restarts, least=0)
+    code = 0
     with _Asked() as asked:
         for attempt in range(restarts + 1):
             job = _Job(commands(attempt), tell)

@@ -99,7 +99,7 @@ def sweep(
         except _Stopped:
             pass
         checkpoints.wait()
-    raise stop(checkpoints, number, step)
+    raise stop(checkpoints, int(number or signal.SIGTERM), step)
 
 
 class _Stopped(Exception):
