@@ -80,7 +80,8 @@ def measure(title: str, job: Callable[..., Any], pause: float) -> None:
     one, whole = (statistics.median(times) for times in zip(*read, strict=True))
     print(
         f"{title}: {len(held)} checkpoints, the loop held up by "
-        f"{statistics.median(others) * 1e3:.0f} ms (median; most {max(others) * 1e3:.0f} ms, the first {first * 1e3:.0f} ms), "
+        f"{statistics.median(others) * 1e3:.0f} ms (median; "
+        f"most {max(others) * 1e3:.0f} ms, the first {first * 1e3:.0f} ms), "
         f"{size / 1e6:.1f} MB on disk; a resume reads in {one * 1e3:.0f} ms, the whole call "
         f"{whole * 1e3:.0f} ms"
     )

@@ -74,7 +74,9 @@ def original(arrays: dict[str, Any], impls: list[str | None], like: PyTree) -> P
 def _described(tree: PyTree) -> list[list[Any]]:
     """Returns shape and dtype of each array, as JSON has them."""
     arrays, _ = plain(tree)
-    return [[list(jnp.shape(a)), str(jnp.result_type(a))] for _, a in sorted(arrays.items())]
+    # The dtype of its own: without x64 JAX would call a float64 array of NumPy a float32 one.
+    kind = lambda a: getattr(a, "dtype", None) or jnp.result_type(a)
+    return [[list(jnp.shape(a)), str(kind(a))] for _, a in sorted(arrays.items())]
 
 
 class Checkpoints:

@@ -59,6 +59,19 @@ def test_the_newest_comes_back_bit_by_bit_and_older_ones_go(folder):
     assert sorted(p.name for p in folder.iterdir() if p.name.isdigit()) == ["2", "3"]
 
 
+def test_wide_numpy_arrays_come_back_where_jax_has_none(tmp_path, recwarn):
+    """What a sweep keeps on the host is float64 and int64, also without x64."""
+    wide = {"score": np.array([2 / 3, np.nan]), "turns": np.array([3, 2**40])}
+    with jax.enable_x64(False):
+        with Checkpoints(tmp_path, FACTS) as kept:
+            kept.save(1, wide)
+        with Checkpoints(tmp_path, FACTS, resume=True) as kept:
+            for like in (wide, jax.tree.structure(wide)):
+                found = kept.restore(like)
+                assert found is not None and same(found.state, wide)
+    assert not recwarn.list
+
+
 def test_nothing_there_is_none(tmp_path):
     with Checkpoints(tmp_path, FACTS, resume=True) as kept:
         assert kept.restore(state()) is None
