@@ -68,7 +68,8 @@ def test_wide_numpy_arrays_come_back_where_jax_has_none(tmp_path, recwarn):
         with Checkpoints(tmp_path, FACTS, resume=True) as kept:
             for like in (wide, jax.tree.structure(wide)):
                 found = kept.restore(like)
-                assert found is not None and same(found.state, wide)
+                assert found is not None
+                assert same(found.state, wide)
     assert not recwarn.list
 
 
