@@ -97,7 +97,7 @@ def grow(hp: Any, key: Any, digits: nets.Digits, *, config: Config) -> Any:
         def one_round(states: Any, i: Any) -> Any:
             states = jax.vmap(lambda state: pieces.advance(state, *shared))(states)
             losses = jax.vmap(lambda p: mlp.mean_loss(p, digits.validation, None))(
-                states.run.params
+                states.run.at.params
             )
             rate = states.hparams["rate"]
             key = jax.random.fold_in(key_copies, i)

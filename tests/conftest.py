@@ -29,6 +29,9 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+# Programs that tests start in processes of their own, on eight devices or as a job.
+collect_ignore = ["scale_devices.py", "scale_processes.py", "team_job.py", "scale/job.py"]
+
 MAPS = Path("/proc/self/maps")
 MANY_MAPS = 15_000
 

@@ -466,7 +466,7 @@ NO_ROW = {
 
 # What is fitted stands first there.
 AFTER_THE_FIT = {"sweep.run", "sweep.run_groups", "sweep.cross_validate", "sweep.nested",
-                 "sweep.halving"}  # fmt: skip
+                 "sweep.halving", "scale.run", "scale.sweep"}  # fmt: skip
 
 
 def public_functions() -> dict[str, Callable[..., Any]]:

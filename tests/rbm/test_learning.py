@@ -155,6 +155,8 @@ def test_weights_of_fit_persistent_choose_what_is_learned(stripes):
         np.testing.assert_allclose(field, [0, 0, 1, 1], atol=0.2)
 
 
+# What it learns is enough here: it is watched on the rows that it learns from.
+@pytest.mark.filterwarnings("ignore:train.fit. validation has")
 def test_the_trainer_descends_cd(stripes):
     start = rbm.init(KEYS[0], V, H, scale=0.1, dtype=jnp.float64)
     cd = rbm.contrastive_divergence(3)

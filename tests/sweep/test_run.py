@@ -105,7 +105,8 @@ def test_chunks_cost_no_compilation_each(caplog):
             hparams = {"x": jnp.arange(float(members) + 0.5)}
             sweep.run(lambda hp, key: {"x": hp["x"] ** 2}, hparams, KEY, chunk=1)
         programs.append(sum("Compiling" in r.getMessage() for r in caplog.records))
-    assert 0 < programs[1] <= programs[2] + 3
+    # One more a chunk would be 36; some shapes of four members other tests have compiled before.
+    assert 0 < programs[1] <= programs[2] + 15
 
 
 @pytest.mark.parametrize("layout", sweep.LAYOUTS)
