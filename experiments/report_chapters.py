@@ -53,7 +53,7 @@ CHAPTERS = (
         "A network that can express everything also learns the noise. Early stopping, a penalty "
         "on the weights and dropout hold it back.",
         "表达能力过强会拟合噪声：早停、正则项与 Dropout 三种缓解策略。",
-        ("overfitting", "early_stopping", "l2", "dropout"),
+        ("overfitting", "early_stopping", "l2", "dropout", "regularised_digits"),
     ),
     Chapter(
         "Frameworks and families",
