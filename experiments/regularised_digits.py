@@ -247,7 +247,7 @@ def run(config: Config, seed: int, progress: Progress) -> Outcome:
                 "Every variant is the same network, start, order of rows and falling learning "
                 "rate; their numbers are traced, so two compiled programs for each data set train "
                 "them all. Rates, keep probabilities and the noise were chosen on MNIST, on "
-                "validation rows of other seeds; L2, the patience and the batch size were not tuned.",
+                "validation rows of other seeds; L2, patience and batch size were not tuned.",
                 {"accuracy": "Test accuracy, mean and 95 % interval; dashed: scikit-learn's "
                              "network on the first seeds.",
                  "gain": "Gain over the plain network with the same seed, in points; what does "
