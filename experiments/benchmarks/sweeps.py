@@ -42,7 +42,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import torch
+import torch  # type: ignore
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from experiments import datasets
