@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,6 +29,9 @@ from jaxtyping import config as jaxtyping_config
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+
+# A shell that starts the suite in the background has Ctrl-C ignored: tests of Ctrl-C want it back.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Programs that tests start in processes of their own, on eight devices or as a job.
 collect_ignore = ["scale_devices.py", "scale_processes.py", "team_job.py", "scale/job.py"]
