@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "hopfield": BASE,
     "sweep": BASE,
     "plot": set(),
+    "bars": set(),
     # Around the core: what it is joined to, kept in, and spread over.
     "mdn": BASE | {"gmm", "mlp"},
     "bridge": BASE | {"mlp", "train"},
