@@ -22,6 +22,7 @@ if version("jaxlib").startswith("0.10."):  # others may not know these flags, an
 os.environ.setdefault("XLA_FLAGS", QUICKLY)
 
 import jax
+import jaxtyping
 import pytest
 from jaxtyping import config as jaxtyping_config
 
@@ -29,6 +30,20 @@ from jaxtyping import config as jaxtyping_config
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+
+decorate = jaxtyping.jaxtyped
+
+
+def outer_only(*args, **kwargs):
+    """As `jaxtyping.jaxtyped`, but for functions in functions, to be checked at each definition.
+
+    A checker is compiled for each of them at each call: half of the suite's time.
+    """
+    check = decorate(*args, **kwargs)
+    return lambda f: f if "<locals>" in f.__qualname__ else check(f)
+
+
+jaxtyping.jaxtyped = outer_only  # what the import hook decorates with
 
 # A shell that starts the suite in the background has Ctrl-C ignored: tests of Ctrl-C want it back.
 signal.signal(signal.SIGINT, signal.default_int_handler)

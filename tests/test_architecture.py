@@ -3,7 +3,11 @@
 import ast
 from pathlib import Path
 
+import jax.numpy as jnp
+import jaxtyping
 import pytest
+
+from jaxnn import linalg
 
 ROOT = Path(__file__).parent.parent
 CORE = ROOT / "jaxnn"
@@ -136,3 +140,8 @@ def test_public_modules_import_without_side_effects():
         for public in getattr(module, "__all__", []):
             value = getattr(module, public)
             assert value.__doc__, f"{name}.{public}"
+
+
+def test_annotated_shapes_are_checked_while_the_tests_run():
+    with pytest.raises(jaxtyping.TypeCheckError):
+        linalg.square_distances(jnp.ones((3, 2)), jnp.ones((3, 4)))
