@@ -10,6 +10,7 @@ docstring is the question.  It brings:
     plot(outcome)                  returns the pictures: name -> matplotlib Figure or Animation
     TITLE: (str, str)              a short title in English and in Chinese, literals
 
+A sweep goes through `progress.sweep`, which is `sweep.run` and keeps what is done for `--resume`.
 `python -m experiments list` shows them, `python -m experiments run NAME` runs one.
 """
 
@@ -26,3 +27,10 @@ def questions() -> dict[str, str]:
             if {"Config", "run"} <= {getattr(node, "name", None) for node in tree.body}:
                 found[file.stem] = (ast.get_docstring(tree) or file.stem).splitlines()[0]
     return found
+
+
+def resumable(name: str) -> bool:
+    """Returns whether an experiment keeps what is done: read from its source, as questions are."""
+    file = next(f for folder in __path__ if (f := Path(folder, f"{name}.py")).exists())
+    nodes = ast.walk(ast.parse(file.read_text("utf-8")))
+    return any(isinstance(n, ast.Attribute) and ast.unparse(n) == "progress.sweep" for n in nodes)

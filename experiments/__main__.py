@@ -36,6 +36,8 @@ class OneLineErrors(click.Group):
             code = _complain(str(error), 2)
         except click.ClickException as error:
             code = _complain(error.format_message(), 2)
+        except SystemExit as stop:  # SIGTERM: all is saved
+            code = _complain(str(stop), int(stop.code or 0)) if hasattr(stop, "told") else stop.code
         except BrokenPipeError:  # as in `list | head -1`; Python must not flush once more at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 1
@@ -45,8 +47,9 @@ class OneLineErrors(click.Group):
         """Runs a command; Ctrl-C is caught here, before click says it in its own way."""
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            ctx.exit(_complain("interrupted; a former result is as it was", 130))
+        except KeyboardInterrupt as stop:
+            told = str(stop) or "interrupted; a former result is as it was"
+            ctx.exit(_complain(told, 130))
 
 
 def _complain(message: str, code: int) -> int:
@@ -95,11 +98,24 @@ def _settings(_context: Any, _option: Any, pairs: tuple[str, ...]) -> dict[str, 
 @click.option("--smoke", is_flag=True, help="Run a toy version in seconds.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR",
               help="Write DIR/NAME; by default results, with --smoke results/smoke.")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Go on with a run that was broken off.")
+@click.option("--checkpoint-every", "every", type=click.FloatRange(min=0), default=runner.EVERY,
+              show_default=True, metavar="SECONDS", help="How much may be lost.")  # fmt: skip
 def run_command(
-    name: str, seed: int, overrides: dict[str, Any], smoke: bool, out: Path | None
+    name: str,
+    seed: int,
+    overrides: dict[str, Any],
+    smoke: bool,
+    out: Path | None,
+    resume: bool,
+    every: float,
 ) -> None:
     """Run experiment NAME and write its page."""
     progress = runner.Progress(Console(stderr=True))
+    run = lambda: runner.execute(
+        name, overrides, seed, smoke, out or runner.results(smoke), progress,
+        resume=resume, every=every,
+    )  # fmt: skip
     if "JAX_COORDINATOR_ADDRESS" in os.environ:  # one process of a job; imports JAX
         from jaxnn import scale
 
@@ -107,15 +123,10 @@ def run_command(
             scale.join()
         except (RuntimeError, TypeError, ValueError) as error:
             raise runner.Refusal(str(error)) from None
-        _show(runner.execute(name, overrides, seed, smoke, out or _results(smoke), progress))
+        _show(run())
         scale.leave()
         return
-    _show(runner.execute(name, overrides, seed, smoke, out or _results(smoke), progress))
-
-
-def _results(smoke: bool) -> Path:
-    """Where results go: a toy must not take the place of a real one."""
-    return Path("results", "smoke") if smoke else Path("results")
+    _show(run())
 
 
 @cli.command("launch")
@@ -147,7 +158,7 @@ def launch_command(
     options = ["--seed", str(seed), *(["--smoke"] if smoke else [])]
     for pair in overrides:
         options += ["--set", pair]
-    out = out or _results(smoke)
+    out = out or runner.results(smoke)
     context.exit(launch.launch(name, options, processes, out, click.echo, restarts))
 
 
@@ -173,14 +184,14 @@ def report_command(
     """
     if names and not only:
         raise click.UsageError(f"unexpected extra argument {names[0]!r}; write --only {names[0]}")
-    out = out or _results(smoke)
+    out = out or runner.results(smoke)
     chosen = list(dict.fromkeys(only + names)) or report.in_order()
     try:
         failures = report.run_missing(
             chosen, out, runner.Progress(Console(stderr=True)), smoke=smoke, again=again,
             tell=click.echo,
         )  # fmt: skip
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         report.write_index(out, smoke=smoke)
         raise
     click.echo(f"course: {report.write_index(out, smoke=smoke)}")

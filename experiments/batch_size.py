@@ -151,7 +151,7 @@ def race_digits(config: Config, key: Any, seed: int, progress: Progress) -> dict
     with progress.task("digits", len(config.batches)) as advance:
         for batch in config.batches:
             one = partial(fit_digits, batch=batch, config=config)
-            history = sweep.run(one, space, key, digits, chunk=100).results
+            history = progress.sweep(one, space, key, digits, chunk=100).results
             found[batch] = jax.tree.map(lambda a: np.asarray(a).reshape(shape), history)
             advance()
     return found
@@ -176,7 +176,7 @@ def leave(config: Config, key: Any, problem: str, progress: Progress) -> np.ndar
 
     def run(batch: int, key: Any, start: Any) -> Any:
         chunk = 2**15 // config.points
-        return sweep.run(stages[batch], space, key, start, rows, chunk=chunk).results
+        return progress.sweep(stages[batch], space, key, start, rows, chunk=chunk).results
 
     losses = []
     with progress.task(problem, 1 + len(config.escape_batches)) as advance:

@@ -130,7 +130,7 @@ def run(config: Config, seed: int, progress: Progress) -> Outcome:
     key = jax.random.key(seed)
     with progress.task("pretraining", config.seeds) as advance:
         members = {"seed": jnp.arange(config.seeds)}
-        stacks = sweep.run(
+        stacks = progress.sweep(
             partial(learn_stack, config=config), members, key, data.train.x, progress=advance
         ).results
     shape = (len(STARTS), -1, config.seeds)
@@ -141,7 +141,9 @@ def run(config: Config, seed: int, progress: Progress) -> Outcome:
         with progress.task(optimizer, len(config.depths) * len(space["seed"])) as advance:
             for depth in config.depths:
                 fit_one = partial(fine_tune, depth=depth, optimizer=optimizer, config=config)
-                results = sweep.run(fit_one, space, key, stacks, data, progress=advance).results
+                results = progress.sweep(
+                    fit_one, space, key, stacks, data, progress=advance
+                ).results
                 validation, test, loss = (np.asarray(r) for r in results)
                 best = validation.reshape(shape).mean(-1).argmax(1)  # rate, for each start
                 pick = np.arange(len(STARTS))

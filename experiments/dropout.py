@@ -111,7 +111,7 @@ def run(config: Config, seed: int, progress: Progress) -> Outcome:
     test, validation, params = {}, {}, None
     for name in mlp.CONVENTIONS:
         with progress.task(f"networks, {name}", len(space["seed"])) as advance:
-            found = sweep.run(
+            found = progress.sweep(
                 partial(fit_one, convention=name, config=config), space, key, digits,
                 chunk=len(keeps) * config.seeds, progress=advance,
             ).results  # fmt: skip

@@ -95,10 +95,12 @@ def run(config: Config, seed: int, progress: Progress) -> Outcome:
     size = min(config.seeds, nets.MEMBERS)
     with progress.task("trained to the end", 1):
         space = sweep.grid(learns_all=[0.0, 1.0], noise=config.noise, seed=seeds)
-        ends = sweep.run(partial(fit_plain, config=config), space, key, digits, chunk=size).results
+        ends = progress.sweep(
+            partial(fit_plain, config=config), space, key, digits, chunk=size
+        ).results
     with progress.task("stopped", len(config.noise) * len(config.patience) * config.seeds) as done:
         space = sweep.grid(noise=config.noise, patience=config.patience, seed=seeds)
-        stopped = sweep.run(
+        stopped = progress.sweep(
             partial(fit_stopped, config=config), space, key, digits, chunk=size, progress=done
         ).results
     shape = (len(config.noise), len(config.patience), config.seeds)

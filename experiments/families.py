@@ -197,7 +197,7 @@ def compare(
     key_trial, key_final = jax.random.split(key)
     space = sweep.grid(learning_rate=config.learning_rates, seed=range(config.trial_seeds))
     with progress.task(name, len(space["seed"]) + 2 * config.seeds) as advance:
-        run_all = partial(sweep.run, one, chunk=config.chunk, progress=advance)
+        run_all = partial(progress.sweep, one, chunk=config.chunk, progress=advance)
         trial = run_all(space, key_trial, images)
         losses = np.asarray(trial.results.trained.value).reshape(-1, config.trial_seeds)
         rate = config.learning_rates[int(np.argmin(losses.mean(axis=1)))]

@@ -83,7 +83,7 @@ def clusterings(config: Config, seed: int, progress: Progress) -> dict[str, dict
         with progress.task(f"clusters of {name}", len(config.families) + 1) as advance:
             for family in config.families:
                 fit_one = partial(cluster, k=k, family=family, starts=config.starts)
-                result = sweep.run(fit_one, space, jax.random.key(seed), x)
+                result = progress.sweep(fit_one, space, jax.random.key(seed), x)
                 found[name][f"mixture, {family}"] = np.asarray(
                     agreement(result.results, truth, k=k)
                 )

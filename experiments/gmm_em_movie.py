@@ -77,7 +77,7 @@ def run(config: Config, seed: int, progress: Progress) -> Outcome:
     with progress.task("random starts", config.starts):
         fit_one = partial(from_random_rows, steps=config.most_steps)
         space = sweep.grid(seed=range(config.starts))
-        _, climbs = sweep.run(fit_one, space, jax.random.key(seed), x).results
+        _, climbs = progress.sweep(fit_one, space, jax.random.key(seed), x).results
     climbs = np.asarray(climbs, float)
     reached = climbs[:, -1]
     same = reached > BEST - 0.05

@@ -103,7 +103,7 @@ def over_loads(
     numbers = [max(config.cues, round(load * d)) for load in loads]
     space = sweep.grid(patterns=numbers, seed=range(config.seeds))
     with progress.task(title, len(space["seed"])) as advance:
-        result = sweep.run(
+        result = progress.sweep(
             partial(one, n=max(numbers)), space, key, chunk=chunk * config.seeds, progress=advance
         )
     found = np.asarray(result.results).reshape(len(loads), config.seeds, -1)

@@ -91,7 +91,7 @@ def run(config: Config, seed: int, progress: Progress) -> Outcome:
         fit_one = partial(one_split, test=test, steps=config.steps)
         space = sweep.grid(seed=range(config.splits))
         learned, left_out = jax.device_get(
-            sweep.run(fit_one, space, jax.random.key(seed), x, config.bandwidth).results
+            progress.sweep(fit_one, space, jax.random.key(seed), x, config.bandwidth).results
         )
     interval = jax.jit(jax.vmap(metrics.mean_interval))
     curves = {name: np.stack(interval(jnp.asarray(values.T)))

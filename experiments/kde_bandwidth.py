@@ -71,7 +71,7 @@ def run(config: Config, seed: int, progress: Progress) -> Outcome:
         space = sweep.grid(seed=range(config.splits))
         fit_one = partial(held_out, test=test)
         (learned, scores), by_rule, rules = jax.device_get(
-            sweep.run(fit_one, space, jax.random.key(seed), x, widths).results
+            progress.sweep(fit_one, space, jax.random.key(seed), x, widths).results
         )
     places = jnp.linspace(0.8, 6.0, config.grid, dtype=x.dtype)
     with progress.task("densities", len(PANELS)):

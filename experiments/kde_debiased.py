@@ -93,11 +93,14 @@ def places(name: str, grid: int) -> tuple[np.ndarray, float]:
     return (low + step * (np.arange(grid) + 0.5))[:, None], step
 
 
-@partial(jax.jit, static_argnames="wall")
-def estimates(x: Any, weights: Any, y: Any, widths: Any, *, wall: bool) -> Any:
-    """Returns the densities at y: data sets by bandwidths by methods by places."""
+def estimates(
+    hp: Any, key: Any, sets: Any, weights: Any, y: Any, widths: Any, *, wall: bool
+) -> Any:
+    """Returns the densities of one data set at y: bandwidths by methods by places."""
+    del key
 
-    def one(x: Any, h: Any) -> Any:
+    def one(h: Any) -> Any:
+        x = sets[hp["set"]]
         model = kde.fit(x, bandwidth=h, sample_weight=weights)
         found = [
             jnp.exp(kde.log_prob(model, y)),
@@ -109,7 +112,10 @@ def estimates(x: Any, weights: Any, y: Any, widths: Any, *, wall: bool) -> Any:
             found.append(jnp.exp(kde.bounded.log_prob(mirrored, y)))
         return jnp.stack(found)
 
-    return jax.vmap(lambda x: jax.lax.map(lambda h: one(x, h), widths))(x)
+    return jax.lax.map(one, widths)
+
+
+ESTIMATES = {wall: partial(estimates, wall=wall) for wall in (False, True)}
 
 
 def run(config: Config, seed: int, progress: Progress) -> Outcome:
@@ -131,10 +137,11 @@ def run(config: Config, seed: int, progress: Progress) -> Outcome:
                 sets = config.few if n > MANY else config.seeds
                 x = np.stack([draw(name, rng, room) for _ in range(sets)])
                 weights = single(np.arange(room) < n)
-                curves = np.asarray(
-                    estimates(single(x), weights, single(y), single(widths),
-                              wall=name == "exponential"), np.float64
-                )  # fmt: skip
+                densities = progress.sweep(
+                    ESTIMATES[name == "exponential"], {"set": np.arange(sets)}, jax.random.key(0),
+                    single(x), weights, single(y), single(widths),
+                ).results  # fmt: skip
+                curves = np.asarray(densities, np.float64)
                 found[name].append(np.sum((curves - true) ** 2, axis=-1) * cell)
                 if name == "exponential":
                     near = int(np.argmin(np.abs(widths - 0.3)))

@@ -65,7 +65,7 @@ def run(config: Config, seed: int, progress: Progress) -> Outcome:
     space = sweep.grid(noise=config.noise, l2=lambdas, seed=range(config.seeds))
     one = partial(fit_one, config=config)
     with progress.task("networks", len(space["seed"])) as advance:
-        found = sweep.run(
+        found = progress.sweep(
             one, space, jax.random.key(seed), nets.load(seed),
             chunk=len(lambdas) * config.seeds, progress=advance,
         )  # fmt: skip

@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from experiments import kept
+
 
 def launch(
     name: str,
@@ -33,6 +35,11 @@ def launch(
             [sys.executable, "-m", "experiments", "run", name, *options, "--out", str(place(i))]
             for i in range(processes)
         ]
-        return scale.supervise(lambda attempt: commands, restarts=restarts, tell=tell)
+
+        def attempt(number: int) -> list[list[str]]:
+            begun = number > 0 and kept.anything(kept.folder_of(out, name))
+            return [[*command, *(["--resume"] if begun else [])] for command in commands]
+
+        return scale.supervise(attempt, restarts=restarts, tell=tell)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -197,7 +197,7 @@ def run(config: Config, seed: int, progress: Progress) -> Outcome:
         for name, rows in sets.items():
             x, y = (jnp.asarray(a, jnp.float32) for a in rows)
             space = sweep.grid(seed=range(config.splits))
-            found, chosen, models = sweep.run(fit_one, space, key, x, y).results
+            found, chosen, models = progress.sweep(fit_one, space, key, x, y).results
             nats[name] = np.asarray(found, float)
             if name == "inverse problem":
                 true = truth(rows[0])

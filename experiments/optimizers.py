@@ -152,7 +152,7 @@ def race_surfaces(config: Config, key: Any, progress: Progress) -> dict[str, Any
     with progress.task("surfaces", len(config.optimizers)) as advance:
         for name in config.optimizers:
             one = partial(descend_surface, optimizer=name, steps=config.steps)
-            path, height = sweep.run(one, space, key, starts).results
+            path, height = progress.sweep(one, space, key, starts).results
             height = np.asarray(height).reshape(*shape, -1)
             needed = first_below(height, config.tolerance)
             score = needed + 1e-3 * np.minimum(np.nan_to_num(height[..., -1], nan=1e5), 1e5)
@@ -176,7 +176,7 @@ def race_digits(config: Config, key: Any, seed: int, progress: Progress) -> dict
             rates = np.array(config.digit_rates) * (10 if name == "adadelta" else 1)
             space = sweep.grid(learning_rate=rates, seed=range(config.seeds))
             one = partial(fit_digits, optimizer=name, config=config)
-            loss, accuracy = sweep.run(one, space, key, digits).results
+            loss, accuracy = progress.sweep(one, space, key, digits).results
             loss = np.asarray(loss).reshape(len(rates), config.seeds, -1)
             best = choose(rates, loss[:, :few, -1])
             chosen[name], losses[name] = float(rates[best]), loss[best, few:]

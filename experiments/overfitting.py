@@ -71,7 +71,7 @@ def run(config: Config, seed: int, progress: Progress) -> Outcome:
     """Follows all networks and compares the end with the best moment, chosen on other seeds."""
     space = sweep.grid(noise=config.noise, seed=range(config.seeds))
     with progress.task("networks", len(space["seed"])) as advance:
-        seen = sweep.run(
+        seen = progress.sweep(
             partial(fit_one, config=config), space, jax.random.key(seed), nets.load(seed),
             chunk=min(config.seeds, nets.MEMBERS), progress=advance,
         ).results  # fmt: skip

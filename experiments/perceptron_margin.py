@@ -99,7 +99,7 @@ def run(config: Config, seed: int, progress: Progress) -> Outcome:
     with progress.task("data sets", len(config.inputs)) as advance:
         for d in config.inputs:
             fit_one = partial(random_rows, d=d, config=config)
-            results = sweep.run(fit_one, space, jax.random.key(seed)).results
+            results = progress.sweep(fit_one, space, jax.random.key(seed)).results
             found[d] = [np.asarray(part).reshape(shape) for part in results]
             advance()
     sizes = np.unique(np.round(np.geomspace(2, max(8, min(margins) ** -2), 12)).astype(int))

@@ -130,7 +130,7 @@ def run(config: Config, seed: int, progress: Progress) -> Outcome:
     """Trains all populations with and without copying, and compares them in pairs."""
     key, digits = jax.random.key(seed), nets.load(seed)
     with progress.task("populations", config.seeds) as advance:
-        both = sweep.run(
+        both = progress.sweep(
             partial(grow, config=config), {"seed": jnp.arange(config.seeds)}, key, digits,
             chunk=min(config.seeds, max(1, nets.MEMBERS // config.members)), progress=advance,
         ).results  # fmt: skip

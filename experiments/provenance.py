@@ -61,6 +61,11 @@ def machine() -> dict[str, Any]:
     }
 
 
+def code() -> dict[str, str | None]:
+    """Returns the code that results come from: the commit, and the version of JAX."""
+    return {"commit": _commit(), "version of jax": importlib.metadata.version("jax")}
+
+
 def _commit() -> str | None:
     """Returns the hash of the commit, with -dirty if files differ from it; None without git."""
     describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]

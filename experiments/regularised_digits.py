@@ -25,7 +25,7 @@ from sklearn.neural_network import MLPClassifier
 from experiments import digits_nets as nets
 from experiments.page import Section, Table, span
 from experiments.runner import STRICT, Outcome, Progress
-from jaxnn import mlp, sweep, train
+from jaxnn import mlp, train
 from jaxnn.plot import style
 
 TITLE = ("What the brakes gain", "三种正则化方法的收益")
@@ -154,7 +154,9 @@ def fit_one(hp: Any, key: Any, images: Images, *, stops: bool, config: Config) -
     return nets.accuracy(trained.params, test), trained.epochs, trained.best_epoch
 
 
-def learn(config: Config, seed: int, images: Images, advance: Any) -> Any:
+def learn(
+    config: Config, seed: int, images: Images, progress: Progress, advance: Any
+) -> list[np.ndarray]:
     """Returns test accuracies, epochs and best epochs, each (variants, seeds)."""
     found = []
     for stops, group in zip((False, True), variants(config), strict=True):
@@ -163,7 +165,7 @@ def learn(config: Config, seed: int, images: Images, advance: Any) -> Any:
             name: jnp.repeat(jnp.array([v[name] for v in group.values()]), config.seeds)
             for name in next(iter(group.values()))
         }
-        results = sweep.run(
+        results = progress.sweep(
             partial(fit_one, stops=stops, config=config), {**space, "member": members,
             "seed": members}, jax.random.key(seed), images, chunk=config.seeds, layout="map",
             progress=advance,
@@ -190,7 +192,7 @@ def run(config: Config, seed: int, progress: Progress) -> Outcome:
     accuracy, gains, rows, said, best = {}, {}, [], [], []
     for name, images in load(config, seed).items():
         with progress.task(f"networks, {name}", len(names) * config.seeds) as advance:
-            test, epochs, at = learn(config, seed, images, advance)
+            test, epochs, at = learn(config, seed, images, progress, advance)
         with progress.task(f"scikit-learn, {name}", peers) as advance:
             theirs = []
             for member in range(peers):

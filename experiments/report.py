@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import experiments
-from experiments import page, runner
+from experiments import kept, page, runner
 from experiments.report_chapters import course
 
 THUMBNAIL = (560, 420)  # pixels at most; shown at half of that, for dense screens
@@ -88,7 +88,8 @@ def run_missing(
 ) -> list[Failure]:
     """Runs every experiment without a result in `out`, and returns those that failed.
 
-    Each result is complete or absent, so that an interrupted report goes on where it stopped.
+    Each result is complete or absent, and of one that was broken off the checkpoints are there, so
+    that an interrupted report goes on where it stopped.
     """
     questions = experiments.questions()
     for name in names:
@@ -101,7 +102,8 @@ def run_missing(
     for name in todo:
         bars.update(total, description=f"experiments: {name}")
         try:
-            done = runner.execute(name, {}, 0, smoke, out, progress)
+            begun = kept.anything(kept.folder_of(out, name))
+            done = runner.execute(name, {}, 0, smoke, out, progress, resume=begun)
             tell(f"{name}: {done.provenance['wall_seconds']:.1f} s. {done.outcome.finding}")
         except Exception as error:  # one that fails must not stop the others
             failures.append(

@@ -22,16 +22,13 @@ from rich.console import Console
 
 import experiments
 from experiments import page, provenance
+from experiments.kept import EVERY, Kept, Refusal, folder_of, keeping
 from experiments.page import Section, Table
 
 STRICT = pydantic.ConfigDict(
     extra="forbid", allow_inf_nan=False, strict=True, use_attribute_docstrings=True
 )
 FRAMES_PER_SECOND = 10
-
-
-class Refusal(Exception):
-    """Something the person at the terminal can mend; the message is one line."""
 
 
 class Outcome(NamedTuple):
@@ -53,10 +50,11 @@ class Finished(NamedTuple):
 
 
 class Progress:
-    """Progress bars on a terminal; elsewhere one line for each finished task."""
+    """Progress bars on a terminal, elsewhere one line for each finished task; and checkpoints."""
 
     def __init__(self, console: Console):
         self._console = console
+        self.kept: Kept | None = None
         self.bars = bars.Progress(
             bars.TextColumn("{task.description}"),
             bars.BarColumn(bar_width=24),
@@ -85,6 +83,18 @@ class Progress:
             line = f"{title}: {time.perf_counter() - start:.1f} s"
             self._console.print(line, soft_wrap=True, markup=False, highlight=False)
 
+    def sweep(self, fit_one: Any, hparams: Any, key: Any, *shared: Any, **options: Any) -> Any:
+        """Returns what `sweep.run` does, and keeps what is done, so that the run can be resumed."""
+        from jaxnn import sweep
+
+        run = sweep.run if self.kept is None else self.kept.sweep
+        return run(fit_one, hparams, key, *shared, **options)
+
+
+def results(smoke: bool) -> Path:
+    """Returns where results go: a toy must not take the place of a real one."""
+    return Path("results", "smoke") if smoke else Path("results")
+
 
 def choose(what: str, choice: str, choices: Iterable[str]) -> None:
     """Raises Refusal, listing the choices and the nearest one, unless `choice` is known."""
@@ -112,18 +122,39 @@ def configure(config_type: Any, overrides: Mapping[str, Any]) -> Any:
 
 
 def execute(
-    name: str, overrides: Mapping[str, Any], seed: int, smoke: bool, out: Path, progress: Progress
+    name: str,
+    overrides: Mapping[str, Any],
+    seed: int,
+    smoke: bool,
+    out: Path,
+    progress: Progress,
+    *,
+    resume: bool = False,
+    every: float = EVERY,
 ) -> Finished:
-    """Runs experiment `name` and writes `out`/`name`; a former result stays until then."""
+    """Runs experiment `name` and writes `out`/`name`; a former result stays until then.
+
+    With `resume` it goes on from the last checkpoint of the same run; `every` so many seconds one
+    is written.
+    """
     questions = experiments.questions()
     choose("experiment", name, questions)
+    if resume and not experiments.resumable(name):
+        raise Refusal(f"{name} keeps no checkpoints and cannot be resumed; leave --resume out")
     module = importlib.import_module(f"experiments.{name}")  # imports JAX
     config = configure(module.Config, {**(module.SMOKE if smoke else {}), **overrides})
     command = f"python -m experiments run {name} --seed {seed}" + " --smoke" * smoke
     for key, value in overrides.items():
         command += " --set " + shlex.quote(f"{key}={json.dumps(value)}")
+    elsewhere = "" if out == results(smoke) else f" --out {shlex.quote(str(out))}"
 
-    with _replacing(out, name) as folder:
+    with (
+        keeping(
+            folder_of(out, name), _which(config, seed), f"{command}{elsewhere} --resume",
+            resume=resume, seconds=every,
+        ) as progress.kept,
+        _replacing(out, name) as folder,
+    ):  # fmt: skip
         start = time.perf_counter()
         with provenance.compile_clock() as compiling, progress.bars:
             outcome = _on_host(module.run(config, seed, progress))
@@ -135,6 +166,7 @@ def execute(
             "command": command,
             "smoke": smoke,
             "seed": seed,
+            "resumed": resume,
             "wall_seconds": round(wall, 3),
             "compile_seconds": round(
                 sum(compiling[stage] for stage in provenance.STAGES.values()), 3
@@ -146,6 +178,12 @@ def execute(
         with _writing(out):
             _write(folder, config, outcome, pictures, origin)
     return Finished(out / name, outcome, origin)
+
+
+def _which(config: Any, seed: int) -> dict[str, Any]:
+    """Returns what makes a run what it is; with another of these its bits would be others."""
+    entries = pydantic.TypeAdapter(type(config)).dump_python(config, mode="json")
+    return {**entries, "--seed": seed, **provenance.code()}
 
 
 def _draw(module: Any, outcome: Outcome) -> dict[str, bytes]:

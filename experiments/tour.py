@@ -165,7 +165,7 @@ def generate(config: Config, key: Any, data: Parts, progress: Progress) -> dict[
     for family in config.families:
         fit_one = partial(fit_mixture, most=most, family=family)
         with progress.task(f"mixtures, {family}", len(space["start"])) as advance:
-            result = sweep.run(
+            result = progress.sweep(
                 fit_one, space, keys["mixture"], z.train, ones,
                 chunk=config.starts, progress=advance,
             )  # fmt: skip
@@ -176,7 +176,7 @@ def generate(config: Config, key: Any, data: Parts, progress: Progress) -> dict[
 
     widths = jnp.geomspace(0.1, 3.0, config.bandwidths)
     with progress.task("kernel density", config.bandwidths) as advance:
-        result = sweep.run(
+        result = progress.sweep(
             fit_kde, {"bandwidth": widths}, keys["kde"],
             z.train, y, z.validation, data.validation.y, chunk=8, progress=advance,
         )  # fmt: skip
@@ -238,8 +238,8 @@ def bayes_mixtures(
     for family in ("full", "diag"):
         fit_one = partial(fit_class_mixture, most=most, family=family)
         with progress.task(f"mixtures by class, {family}", len(space["digit"])) as advance:
-            models = sweep.run(fit_one, space, key, z.train, y, chunk=10, progress=advance).results
-        sizes = jax.tree.map(lambda a: a.reshape(-1, 10, *a.shape[1:]), models)
+            done = progress.sweep(fit_one, space, key, z.train, y, chunk=10, progress=advance)
+        sizes = jax.tree.map(lambda a: a.reshape(-1, 10, *a.shape[1:]), done.results)
         accuracies = []
         for i in range(len(config.class_components)):
             of_size = jax.tree.map(lambda a, i=i: a[i], sizes)
@@ -270,7 +270,7 @@ def discriminate(
     )
     fit_one = partial(fit_network, config=config)
     with progress.task("networks", len(space["seed"])) as advance:
-        result = sweep.run(fit_one, space, key, data, chunk=config.chunk, progress=advance)
+        result = progress.sweep(fit_one, space, key, data, chunk=config.chunk, progress=advance)
     trained, validation, test = result.results
     # By accuracy, and among equals by the loss: 360 images tell few networks apart.
     best = sweep.best(result, lambda r: r[1] - 1e-4 * r[0].value, mode="max")

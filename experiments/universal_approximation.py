@@ -108,7 +108,7 @@ def run(config: Config, seed: int, progress: Progress) -> Outcome:
     space = sweep.grid(target=range(len(names)), width=config.widths, seed=range(config.seeds))
     one = partial(fit_one, most=max(config.widths), config=config)
     with progress.task("networks", len(space["seed"])) as advance:
-        found = sweep.run(
+        found = progress.sweep(
             one, space, jax.random.key(seed), x, dense,
             chunk=len(config.widths) * config.seeds, progress=advance,
         ).results  # fmt: skip

@@ -117,7 +117,7 @@ def run(config: Config, seed: int, progress: Progress) -> Outcome:
     with progress.task("activations", len(config.activations)) as advance:
         for name in config.activations:
             one = partial(flow, activation=name, depth=config.depth)
-            norms = sweep.run(one, space, jax.random.key(seed), z, y).results
+            norms = progress.sweep(one, space, jax.random.key(seed), z, y).results
             found[name] = np.asarray(norms).reshape(len(STARTS), config.seeds, config.depth)
             gain = mlp.ACTIVATIONS[name].gain
             theory[name] = {

@@ -134,7 +134,7 @@ def run(config: Config, seed: int, progress: Progress) -> Outcome:
     with progress.task("networks", len(config.activations)) as advance:
         for activation in config.activations:
             fit_one = partial(network, activation=activation, config=config)
-            nets[activation], hits = sweep.run(fit_one, space, key_nets).results
+            nets[activation], hits = progress.sweep(fit_one, space, key_nets).results
             right[activation] = np.asarray(hits).reshape(len(config.widths), config.seeds)
             advance()
 

@@ -6,7 +6,7 @@ goes on after whatever broke it off.
 """
 
 from jaxnn.scale import gmm, kde, train
-from jaxnn.scale.checkpoints import Checkpoints
+from jaxnn.scale.checkpoints import Checkpoints, OtherRun
 from jaxnn.scale.meshes import mesh
 from jaxnn.scale.processes import join, leave
 from jaxnn.scale.readers import npy, parquet
@@ -19,6 +19,7 @@ from jaxnn.scale.train import data_parallel, feed
 
 __all__ = [
     "Checkpoints",
+    "OtherRun",
     "Preempted",
     "Saving",
     "Source",

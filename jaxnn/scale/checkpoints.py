@@ -35,6 +35,10 @@ class Restored(NamedTuple):
     note: Any
 
 
+class OtherRun(ValueError):
+    """The checkpoints of a folder are whole, and of another run."""
+
+
 def digest(tree: PyTree) -> str | None:
     """Returns a SHA-256 of all arrays of a tree; None if other processes hold a part of them."""
     total = hashlib.sha256(str(jax.tree.structure(tree)).encode())
@@ -212,15 +216,15 @@ class Checkpoints:
                 structure: then NumPy arrays of whatever shapes there were are returned.
 
         Raises:
-            ValueError: It belongs to another run: the entry of the facts is named.
+            OtherRun: It belongs to another run: the entry of the facts is named.
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
                 about = self._about(step)
                 self._compare(about, like)
                 return Restored(step, self._state(step, about, like), about["note"])
-            except _OtherRun as error:
-                raise ValueError(str(error)) from None
+            except OtherRun:
+                raise
             except Exception as error:
                 first = (str(error) or type(error).__name__).splitlines()[0][:200]
                 warnings.warn(
@@ -242,7 +246,7 @@ class Checkpoints:
         mine, theirs = self.facts, about["facts"]
         for name in sorted(mine.keys() | theirs.keys()):
             if mine.get(name) != theirs.get(name):
-                raise _OtherRun(
+                raise OtherRun(
                     f"{WHERE}: the checkpoints in {self.folder} must be of this run, but "
                     f"{name} was {_short(theirs.get(name))} and is {_short(mine.get(name))} now"
                 )
@@ -252,7 +256,7 @@ class Checkpoints:
             if structure
             else about["arrays"] != _described(like)
         ):
-            raise _OtherRun(
+            raise OtherRun(
                 f"{WHERE}: the checkpoints in {self.folder} must hold the state of this run, but "
                 "its arrays have other shapes or dtypes"
             )
@@ -275,10 +279,6 @@ class Checkpoints:
         if about["digest"] is not None and digest(arrays) not in (None, about["digest"]):
             raise ValueError("its SHA-256 does not fit")
         return original(arrays, about["impls"], like)
-
-
-class _OtherRun(Exception):
-    """What is there is whole, and of another run."""
 
 
 def _spec(leaf: Any) -> Any:

@@ -8,6 +8,7 @@ pieces: the state is saved first, in all processes of a job after the same piece
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -37,6 +38,8 @@ class Saving(NamedTuple):
         resume: whether to go on with what is in the folder; if there is nothing yet, to begin.
         config: what else makes the run what it is (the sizes of the network, the name of the
             experiment): JSON.  A resume with another is refused.
+        seconds: the least time between two checkpoints, however many pieces it has; the first is
+            written no sooner.  A signal is answered with a checkpoint whatever the time.
     """
 
     folder: str | os.PathLike[str]
@@ -44,6 +47,7 @@ class Saving(NamedTuple):
     keep: int = 2
     resume: bool = False
     config: Any = None
+    seconds: float = 0.0
 
 
 class Preempted(SystemExit):
@@ -55,6 +59,27 @@ class Preempted(SystemExit):
 
     def __str__(self) -> str:
         return self.told
+
+
+class Due:
+    """Says after which pieces a checkpoint is to be written; see `Saving`."""
+
+    def __init__(self, where: str, saving: Saving):
+        self._every = checks.count(where, "every", saving.every)
+        checks.non_negative(where, "seconds", saving.seconds)
+        self._seconds, self._last = float(saving.seconds), time.monotonic()
+
+    @property
+    def late(self) -> bool:
+        """Whether so much time has gone by that one is worth while."""
+        return time.monotonic() - self._last >= self._seconds
+
+    def __call__(self, step: int) -> bool:
+        """Returns whether it is time after this piece, and if so takes it as written."""
+        if step % self._every or not self.late:
+            return False
+        self._last = time.monotonic()
+        return True
 
 
 class Stops:
@@ -109,6 +134,12 @@ def stop(checkpoints: Checkpoints | OneWriter, number: int, step: int) -> BaseEx
     return KeyboardInterrupt(told) if number == signal.SIGINT else Preempted(told)
 
 
+def all_facts(saving: Saving, facts: dict[str, Any]) -> dict[str, Any]:
+    """Returns what a run is, with what the caller says of it and what JAX is set to."""
+    flags = {name: getattr(jax.config, name) for name in FLAGS}
+    return facts | {"config": saving.config} | flags
+
+
 def loop(
     where: str,
     saving: Saving | None,
@@ -141,8 +172,8 @@ def loop(
                 look(step, state)
         return state
     checks.instance(where, "saving", saving, Saving)
-    every = checks.count(where, "every", saving.every)
-    facts = facts | {"config": saving.config} | {name: getattr(jax.config, name) for name in FLAGS}
+    due = Due(where, saving)
+    facts = all_facts(saving, facts)
     number = None
     with (
         checkpoints(saving.folder, facts, resume=saving.resume, keep=saving.keep) as kept,
@@ -157,7 +188,7 @@ def loop(
             state, more = advance(state)
             step += 1
             number = stops.now(step)
-            if not more or number is not None or step % every == 0:
+            if due(step) or number is not None or (not more and due.late):
                 kept.save(step, (state, np.asarray(more)))
             if look is not None:
                 look(step, state)
@@ -180,8 +211,9 @@ def _advance(protocol: Segments, state: PyTree, shared: Any) -> tuple[PyTree, Ar
 
 def facts_of(hparams: dict[str, Any], key: Key, shared: Any) -> dict[str, Any]:
     """Returns what a run is, as JSON has it: numbers, key, and a digest of the data."""
+    told = lambda a: a.tolist() if np.all(np.isfinite(a)) else digest(a)  # JSON has no NaN
     return {
-        "hparams": {name: np.asarray(value).tolist() for name, value in hparams.items()},
+        "hparams": {name: told(np.asarray(value)) for name, value in hparams.items()},
         "key": digest(key),
         "data": digest(shared),
     }

@@ -6,7 +6,7 @@ into one of all devices of a mesh, which fits the same slot.  `fit` is `train.fi
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import chain, count
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,12 +18,16 @@ from jaxtyping import Array, PyTree
 
 from jaxnn import checks
 from jaxnn.scale import meshes, processes
+from jaxnn.scale.checkpoints import digest
 from jaxnn.scale.chunks import ahead, chunk_rows, equal
+from jaxnn.scale.keeper import Keeper
+from jaxnn.scale.resumable import Saving
 from jaxnn.scale.rows import weights
-from jaxnn.scale.sources import Source, runs_of, source
+from jaxnn.scale.sources import Source, source
+from jaxnn.scale.turns import Turns, told
+from jaxnn.train import stream
 from jaxnn.train.data import Batch
 from jaxnn.train.state import Trained
-from jaxnn.train.stream import fit_stream
 from jaxnn.types import Key, ValueAndGrad
 
 
@@ -154,18 +158,6 @@ def _weight_dtype(origin: Source) -> Any:
     return kinds[0] if kinds else np.dtype(np.float32)
 
 
-class _Chunks:
-    """The chunks of a source, each time in its next turn, read ahead by a thread."""
-
-    def __init__(self, origin: Source, take: int) -> None:
-        self.origin, self.take = origin, take
-        self.turns = chain([0], count())  # the trainer looks at the first chunk before it starts
-
-    def __iter__(self) -> Iterator[Batch]:
-        blocks = self.origin.read(self.take, next(self.turns))
-        return ahead(runs_of(blocks, lambda _: self.take), lambda chunk: chunk)
-
-
 def fit(
     key: Key,
     params: PyTree,
@@ -174,6 +166,7 @@ def fit(
     *,
     epochs: int,
     chunk: int | None = None,
+    saving: Saving | None = None,
     **settings: Any,
 ) -> Trained:
     """Trains `params` on rows of a source, chunk after chunk, in every epoch anew.
@@ -191,11 +184,18 @@ def fit(
         value_and_grad: as in `train.fit`; with `data_parallel` for several devices.
         epochs: the most passes over the rows; epoch e reads turn e of the source.
         chunk: rows on the device at a time; by default some megabytes, in whole batches.
+        saving: the folder of checkpoints, and after how many chunks one is written.  A resume goes
+            on in the middle of an epoch: what it has seen of the pass is read once more, without
+            being trained on, and ends with the same bits.  Refused are another key, other
+            parameters to start from, other numbers and names of settings, another length of
+            chunks, and other rows: another number, kind or first chunk of them, or others in what
+            is read once more.  What `value_and_grad` is, say in `saving.config`.
         **settings: as in `train.fit_stream`: `batch_size` and the rest.
 
     Raises:
         TypeError, ValueError: what `train.fit_stream` raises; a source without rows; a chunk below
-            1; a job of several processes, for which `feed` is there.
+            1; a job of several processes, for which `feed` is there; with `saving`, what
+            `scale.run` raises, and how it ends on SIGTERM and Ctrl-C.
     """
     where = "scale.train.fit"
     origin = source(where, rows)
@@ -211,4 +211,27 @@ def fit(
         step = (settings.get("batch_size") or 1) * settings.get("accumulate", 1)
         if isinstance(step, int) and step > 0:
             take = -(-take // step) * step
-    return fit_stream(key, params, _Chunks(origin, take), value_and_grad, epochs=epochs, **settings)
+    turns = Turns(where, origin, take, digesting=saving is not None)
+    train = partial(
+        stream.run, key, params, turns.first, turns, value_and_grad, epochs=epochs, **settings
+    )
+    if saving is None:
+        return train()
+    checks.key(where, key)
+    facts = {
+        "key": digest(key), "params": digest(params), "data": digest(turns.first()),
+        "rows": origin.rows, "chunk": take, "epochs": epochs,
+    }  # fmt: skip
+    with Keeper(where, saving, facts | {name: told(x) for name, x in settings.items()}) as keeper:
+
+        def begin(start: stream.Midway) -> stream.Midway:
+            found = keeper.restore(start)
+            if found is None:
+                return start
+            turns.go_on(int(found.state.state.epoch), int(found.state.chunks), found.note)
+            return found.state
+
+        save = lambda midway: keeper.piece(midway, turns.so_far(int(midway.chunks)))
+        trained = train(save=save, begin=begin)
+        keeper.end()
+    return trained

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 from jaxnn import checks, memory
 from jaxnn.sweep.constants import warn_of_constants
 from jaxnn.sweep.layouts import LAYOUTS, chosen, one_member, place, spread
-from jaxnn.sweep.options import Options
+from jaxnn.sweep.options import Options, Paused, check_own
 from jaxnn.sweep.progress import Interrupts, Reporter
 
 FitOne = Callable[..., PyTree]
@@ -75,6 +75,41 @@ def _filled(done: PyTree, n: int) -> PyTree:
     return jax.tree.map(fill, done)
 
 
+class _Kept:
+    """Results on the host, in arrays with room for all members, of which pauses are views.
+
+    Rows that are there do not change any more, so that a pause may be written in the background.
+    """
+
+    def __init__(self, where: str, members: PyTree, resume: Paused | None):
+        hparams, keys = members
+        self.where, self.n, self.done, self.rows = where, keys.shape[0], 0, None
+        self.facts = {"members": self.n}
+        self.own = {"hparams": hparams, "keys": jax.random.key_data(keys)}
+        if resume is not None:
+            check_own(where, resume, self.facts, hparams, keys)
+            self.add(resume.arrays["results"])
+
+    def add(self, chunk: Chunk) -> Paused:
+        """Takes the results of the next members, and returns the pause behind them."""
+        for leaf in jax.tree.leaves(chunk):
+            if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+                raise TypeError(f"{self.where}: results that are saved must hold no keys; return "
+                                "jax.random.key_data of them")  # fmt: skip
+        if self.rows is None:
+            room = lambda a: np.empty((self.n, *a.shape[1:]), a.dtype)
+            self.rows = jax.tree.map(room, chunk)
+        start, self.done = self.done, self.done + len(chunk.failed)
+        for row, new in zip(jax.tree.leaves(self.rows), jax.tree.leaves(chunk), strict=True):
+            row[start : self.done] = new
+        return Paused(arrays=self.own | {"results": self.results}, facts=self.facts)
+
+    @property
+    def results(self) -> Chunk:
+        """Those of all members that are done."""
+        return jax.tree.map(lambda a: a[: self.done], self.rows)
+
+
 def in_chunks(
     where: str, fit_one: FitOne, score: Score | None, members: PyTree, shared: Any,
     options: Options,
@@ -86,7 +121,7 @@ def in_chunks(
     parts = 1 if mesh is None else mesh.size
     size = -(-(n if options.chunk is None else min(n, options.chunk)) // parts) * parts
     run = partial(_chunk, fit_one, score, layout, mesh)
-    report, done = Reporter(options.progress, n), 0
+    report = Reporter(options.progress, n)
     traced = not all(map(checks.concrete, jax.tree.leaves((members, shared))))
     if not traced:
         cut = lambda size: place(mesh, _cut(members, 0, size), shared)
@@ -98,26 +133,45 @@ def in_chunks(
             size = parts * memory.most_that_fit(
                 where, cost, size // parts, fixed, options.memory_budget, "member"
             )
-    if size >= n:  # one call, for which nobody waits here
+    kept = None
+    if options.save is not None or options.resume is not None:
+        if traced:
+            raise TypeError(f"{where}: save and resume make a loop in Python, which jit, vmap and "
+                            "grad cannot trace; leave them out")  # fmt: skip
+        kept = _Kept(where, members, options.resume)
+    elif size >= n:  # one call, for which nobody waits here
         chunk = run(*place(mesh, _cut(members, 0, size), shared))
         chunk = jax.tree.map(lambda a: a[:n], chunk) if size > n else chunk
         if options.progress is not None:
             report(n, _least(jax.block_until_ready(chunk)))
         return chunk, n
     chunks: list[Chunk] = []
+    done = kept.done if kept else 0
+    if done:
+        report(done, math.nan)
     with Interrupts() as keyboard:
-        for start in range(0, n, size):
-            begin = min(start, n - size)  # the last chunk reaches back, and keeps its shape
+        for start in range(done, n, size):
+            begin = max(0, min(start, n - size))  # the last chunk reaches back, and keeps its shape
             chunk = run(*place(mesh, _cut(members, begin, size), shared))
-            chunk = jax.tree.map(lambda a, skip=start - begin: a[skip:] if skip else a, chunk)
-            chunks.append(chunk)
+            done = min(start + size, n)
+            own = slice(start - begin, done - begin)
+            if done - start < size:
+                chunk = jax.tree.map(lambda a, own=own: a[own], chunk)
             if not traced:
                 jax.block_until_ready(chunk)
-            done = min(start + size, n)
+            if kept is None:
+                chunks.append(chunk)
+            else:
+                paused = kept.add(chunk)
+                if options.save is not None:
+                    options.save(paused)
             report(done, _least(chunk))
             if keyboard.pressed:
                 break
-    together = jax.tree.map(lambda *parts: jnp.concatenate(parts), *chunks)
+    if kept is not None:
+        together = jax.tree.map(jnp.asarray, kept.results)
+    else:
+        together = jax.tree.map(lambda *parts: jnp.concatenate(parts), *chunks)
     return _filled(together, n), done
 
 

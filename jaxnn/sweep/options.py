@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
+import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from jaxnn import checks, memory
 from jaxnn.sweep.layouts import LAYOUTS, one_axis
@@ -12,10 +14,11 @@ from jaxnn.sweep.progress import Progress
 
 
 class Paused(NamedTuple):
-    """A sweep between two rounds: all that is needed to go on, in arrays and in JSON.
+    """A sweep between two rounds or chunks: all that is needed to go on, in arrays and in JSON.
 
     Attributes:
-        arrays: dict of pytrees: hyperparameters, keys, the members' states, and the records.
+        arrays: dict of pytrees: hyperparameters and keys; and the members' states and the records,
+            or the results of those members that are done.
         facts: what the arrays belong to; a dict that JSON can hold.
     """
 
@@ -33,6 +36,22 @@ class Options(NamedTuple):
     progress: Callable[[Progress], None] | None
     save: Callable[[Paused], None] | None
     resume: Paused | None
+
+
+def check_own(
+    where: str, paused: Paused, facts: dict[str, Any], hparams: dict[str, Array], keys: Array
+) -> None:
+    """Raises ValueError if a pause is of another sweep than that of these facts and members."""
+    if dict(paused.facts) != facts:
+        raise ValueError(f"{where}: resume must belong to a sweep of {facts}, got {paused.facts}")
+    mine = {"hparams": hparams, "keys": jax.random.key_data(keys)}
+    for name, tree in mine.items():
+        other = paused.arrays[name]
+        same = jax.tree.structure(tree) == jax.tree.structure(other) and all(
+            map(np.array_equal, jax.tree.leaves(tree), jax.tree.leaves(other))
+        )
+        if not same:
+            raise ValueError(f"{where}: resume must belong to this sweep, got other {name}")
 
 
 def checked_options(

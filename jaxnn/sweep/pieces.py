@@ -18,7 +18,7 @@ from jaxnn import memory
 from jaxnn.sweep import pool
 from jaxnn.sweep.constants import warn_of_constants
 from jaxnn.sweep.layouts import chosen, one_member, place
-from jaxnn.sweep.options import Options, Paused
+from jaxnn.sweep.options import Options, Paused, check_own
 from jaxnn.sweep.progress import Interrupts, Reporter, warn_of_interrupt
 from jaxnn.sweep.rules import Records, Rule
 from jaxnn.types import Segments
@@ -153,17 +153,8 @@ def _resumed(
 ) -> tuple[PyTree, Records]:  # fmt: skip
     """Returns the pool and the records of a sweep to go on with; raises if it is another one."""
     facts = {"members": places.n, "rule": rule.name, "numbers": list(rule.numbers)}
-    if dict(paused.facts) != facts:
-        raise ValueError(f"{where}: resume must belong to a sweep of {facts}, got {paused.facts}")
+    check_own(where, paused, facts, hparams, keys)
     arrays = paused.arrays
-    mine = {"hparams": hparams, "keys": jax.random.key_data(keys)}
-    for name, tree in mine.items():
-        same = jax.tree.structure(tree) == jax.tree.structure(arrays[name]) and all(
-            np.array_equal(a, b)
-            for a, b in zip(jax.tree.leaves(tree), jax.tree.leaves(arrays[name]), strict=True)
-        )
-        if not same:
-            raise ValueError(f"{where}: resume must belong to this sweep, got other {name}")
     likes = lambda tree: [(a.shape, a.dtype) for a in jax.tree.leaves(tree)]
     wanted = [((places.n, *shape), dtype) for shape, dtype in likes(state)]
     if likes(arrays["states"]) != wanted:

@@ -50,8 +50,8 @@ class Reporter:
 class Interrupts:
     """While entered, Ctrl-C is noted in `pressed`, for the loop to end between two of its steps.
 
-    Pressed again it interrupts at once.  Threads other than the main one get no signals: there it
-    does nothing.
+    Pressed again it interrupts at once.  Who had asked for it before, other than Python itself, is
+    told as well.  Threads other than the main one get no signals: there it does nothing.
     """
 
     def __init__(self) -> None:
@@ -62,6 +62,8 @@ class Interrupts:
         if self.pressed:
             raise KeyboardInterrupt
         self.pressed = True
+        if callable(self._before) and self._before is not signal.default_int_handler:
+            self._before(number, frame)
 
     def __enter__(self) -> "Interrupts":
         if threading.current_thread() is threading.main_thread():

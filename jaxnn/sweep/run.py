@@ -156,7 +156,7 @@ def run(
         score: one number of a result, lower is better: for `Sweep.scores`, `Sweep.failed` and
             progress. Fits in pieces have their own.
         progress: called with a `Progress` after each chunk, or round of pieces.
-        save: called after each round of pieces with all that is needed to go on.
+        save: called after each chunk, or round of pieces, with all that is needed to go on.
         resume: what `save` was given in a run with the same hyperparameters and key.
 
     Ctrl-C ends the sweep after the running chunk or round with a warning, and `Sweep.done` says
@@ -186,8 +186,6 @@ def run(
             raise TypeError(f"{where}: score belongs to a function; a fit in pieces has its own")
         everybody = lambda n, slots: rules.every_piece()
         return in_pieces(where, fit_one, hparams, key, shared, everybody, options)
-    if save is not None or resume is not None:
-        raise TypeError(f"{where}: save and resume need a fit in pieces, got a function")
     cut = (hparams, member_keys(key, hparams))
     found, done = in_chunks(where, fit_one, score, cut, shared, options)
     if done < n:

@@ -12,7 +12,7 @@ from jaxnn.train.schedules import SCHEDULES, schedule
 from jaxnn.train.segments import segments
 from jaxnn.train.state import History, Trained, TrainState
 from jaxnn.train.stopping import Stopping
-from jaxnn.train.stream import fit_stream
+from jaxnn.train.stream import Midway, fit_stream
 from jaxnn.train.trainer import fit
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Average",
     "Batch",
     "History",
+    "Midway",
     "OptimizerState",
     "Standardiser",
     "Stopping",

@@ -24,18 +24,20 @@ SCALE = np.float64(0.9)
 RUNS = {
     "run": sweep.run,
     "halving": partial(sweep.halving, most=9),
+    "chunks": partial(sweep.run, chunk=1),
 }
+FITS = dict.fromkeys(RUNS, TOY) | {"chunks": lambda hp, key, scale: hp["stop"] * scale}
 
 
 @pytest.fixture(scope="module")
 def whole():
-    return {name: run(TOY, HPARAMS, KEY, SCALE) for name, run in RUNS.items()}
+    return {name: run(FITS[name], HPARAMS, KEY, SCALE) for name, run in RUNS.items()}
 
 
 def go(folder, name, progress=None, hparams=HPARAMS, **options):
     saving = Saving(folder, **options)
     return scale.sweep(
-        TOY, hparams, KEY, SCALE, saving=saving, run=RUNS[name], progress=progress
+        FITS[name], hparams, KEY, SCALE, saving=saving, run=RUNS[name], progress=progress
     )  # fmt: skip
 
 
@@ -66,7 +68,7 @@ def test_a_signal_saves_and_the_same_call_ends_with_the_same_bits(
     found = go(tmp_path, name, turns.append, resume=True)
     assert digest(found) == digest(whole[name])
     everything = []
-    RUNS[name](TOY, HPARAMS, KEY, SCALE, progress=everything.append)
+    RUNS[name](FITS[name], HPARAMS, KEY, SCALE, progress=everything.append)
     assert 0 < len(turns) < len(everything)  # it did not begin anew
 
 
@@ -111,8 +113,8 @@ def test_l21_another_sweep_is_refused(tmp_path):
 
 @pytest.mark.usefixtures("unchecked_types")
 def test_bad_arguments(tmp_path):
-    with pytest.raises(TypeError, match="protocol must be a Segments, got function"):
-        scale.sweep(lambda: 0, HPARAMS, KEY, saving=Saving(tmp_path))
+    with pytest.raises(TypeError, match="fit_one must be a Segments, got int"):
+        scale.sweep(3, HPARAMS, KEY, saving=Saving(tmp_path))
     with pytest.raises(TypeError, match="saving must be a Saving, got str"):
         scale.sweep(TOY, HPARAMS, KEY, SCALE, saving="here")
     with pytest.raises(ValueError, match="every must be at least 1, got 0"):

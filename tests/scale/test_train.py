@@ -3,6 +3,9 @@
 That devices and processes change nothing is in `test_meshes`.
 """
 
+import os
+import signal
+
 import jax
 import numpy as np
 import pytest
@@ -46,6 +49,46 @@ def test_training_from_files_is_training_in_memory(made, tmp_path):
         scale.train.fit(KEY, NET, rows, DESCEND, chunk=4, **SETTINGS),
         train.fit_stream(KEY, NET, Again(parts), DESCEND, **SETTINGS),
     )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_training_that_is_broken_off_ends_with_the_same_bits(tmp_path, number):
+    """Oracle: the run that is not; shuffled rows, broken off in the middle of the second epoch."""
+    origin = scale.shuffled(KEY, scale.arrays(HOST), buffer=10)
+    read = []
+
+    def watched(turn, size, until=None):
+        for block in origin.read(size, turn):
+            read.append(turn)
+            if until is not None and read == [*until]:
+                os.kill(os.getpid(), number)
+            yield block
+
+    fit = lambda rows, key=KEY, **more: scale.train.fit(
+        key, NET, rows, DESCEND, chunk=4, **SETTINGS | more
+    )
+    whole = fit(origin)
+    saving = scale.Saving(tmp_path, every=100)
+    broken = origin._replace(read=lambda size, turn: watched(turn, size, (0, 0, 0, 1)))
+    with pytest.raises((scale.Preempted, KeyboardInterrupt), match="resume=True goes on from"):
+        fit(broken, saving=saving)
+    read.clear()
+    saving = saving._replace(resume=True)
+    others = {
+        "key was": {"key": jax.random.key(1)},
+        "batch_size was 4 and is 5 now": {"batch_size": 5},
+        "rows was 10 and is 9 now": {"rows": scale.arrays(jax.tree.map(lambda a: a[1:], HOST))},
+        "data was": {"rows": scale.arrays(HOST._replace(y=1 - HOST.y))},
+        "first . chunks of its pass are others": {
+            "rows": origin._replace(read=lambda size, turn: origin.read(size, turn and turn + 1))
+        },
+    }
+    for words, other in others.items():
+        with pytest.raises(scale.OtherRun, match=words):
+            fit(**{"rows": origin} | other, saving=saving)
+    equal(fit(origin._replace(read=lambda size, turn: watched(turn, size)), saving=saving), whole)
+    assert set(read[2:]) == {1}  # turn 0 is only looked at
+    equal(fit(origin, saving=saving), whole)  # it is done
 
 
 class Again:

@@ -1,6 +1,7 @@
 """Oracles: closed forms, counting, and NumPy."""
 
 import signal
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -73,6 +74,25 @@ def test_ctrl_c_leaves_the_chunks_that_are_done():
     assert got.results["key"].shape == (5,)
     assert not bool(got.failed[4])
     assert int(sweep.best(got, lambda r: r["root"]).member) == 0
+
+
+@pytest.mark.parametrize("chunk", [None, 2], ids=str)
+def test_a_pause_is_gone_on_with_to_the_same_bits(chunk):
+    """Oracle: the sweep without pauses; a pause keeps what it was, nothing is fitted twice."""
+    plain = lambda hp, key: {k: v for k, v in roots(hp, key).items() if k != "key"}
+    run = partial(sweep.run, plain, HP, KEY, chunk=chunk, score=lambda r: r["root"])
+    saved, seen = [], []
+    whole = run()
+    equal(run(save=saved.append), whole)
+    assert [len(pause.arrays["results"].failed) for pause in saved] == ([2, 4, 5] if chunk else [5])
+    for pause in saved:
+        host = pause._replace(arrays=jax.tree.map(np.array, pause.arrays))
+        later = []
+        equal(run(resume=host, save=later.append, progress=seen.append), whole)
+        equal([late.arrays for late in later], [p.arrays for p in saved[len(saved) - len(later) :]])
+    assert [r.done for r in seen] == ([2, 4, 5, 4, 5, 5] if chunk else [5])
+    with pytest.raises(ValueError, match="must belong to this sweep, got other keys"):
+        sweep.run(plain, HP, jax.random.key(3), resume=saved[0])
 
 
 def test_all_of_it_under_jit():

@@ -40,7 +40,11 @@ def test_options_that_belong_to_the_other_kind_of_fit():
     fit_one, hp = (lambda hp, key: hp["rate"]), toys.members(2)
     for call, message in (
         (lambda: sweep.run(toys.TOY, hp, KEY, 1.0, score=toys.score), "score belongs to a func"),
-        (lambda: sweep.run(fit_one, hp, KEY, save=print), "save and resume need a fit in pieces"),
-        (lambda: sweep.run(fit_one, hp, KEY, resume=paused), "save and resume need a fit in"),
+        (lambda: jax.jit(lambda k: sweep.run(fit_one, hp, k, save=print))(KEY), "cannot trace"),
+        (lambda: sweep.run(lambda hp, key: key, hp, KEY, save=print), "must hold no keys"),
     ):
         refused(call, TypeError, message, "sweep.run: ")
+    for call, message in (
+        (lambda: sweep.run(fit_one, hp, KEY, resume=paused), "must belong to a sweep of"),
+    ):
+        refused(call, ValueError, message, "sweep.run: ")

@@ -47,6 +47,19 @@ def test_the_second_ctrl_c_interrupts():
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_who_asked_before_is_told_as_well():
+    """Oracle: counting; Python's own handler, which would interrupt, is not asked."""
+    told = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: told.append(number))
+    try:
+        with Interrupts() as keyboard:
+            signal.raise_signal(signal.SIGINT)
+            assert keyboard.pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert told == [signal.SIGINT]
+
+
 def test_other_threads_have_no_signals():
     """Invariant: entered there it does nothing."""
     found = []

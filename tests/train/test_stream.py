@@ -1,5 +1,7 @@
 """Oracle: `train.fit` on the same rows in memory, and a loop over the chunks by hand."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -102,6 +104,40 @@ def test_a_stream_that_breaks_says_where():
     assert (int(run.epochs), int(run.bad_batch), bool(run.diverged)) == (1, 2, True)
     first = train.fit_stream(KEY, START, Reader(broken[:1]), squares, epochs=1, batch_size=2)
     equal(run.params, first.params)
+
+
+def test_it_is_gone_on_with_after_any_chunk():
+    """Oracle: the run that nobody broke off, bit for bit; the chunks before are not trained on."""
+    settings = SETTINGS | {"validation": HELD_OUT, "patience": 5}
+    parts = chunks(CLASSES, 4)
+    for source in (parts, Reader(parts)):
+        run = partial(train.fit_stream, KEY, NET, source, DESCEND, **settings)
+        saved, rest = [], []
+        whole = run()
+        equal(run(save=saved.append), whole)
+        assert [(int(m.state.epoch), int(m.chunks)) for m in saved] == [
+            (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2), (3, 0)
+        ]  # fmt: skip
+        for i in (0, 2, 4, 8):
+            rest.clear()
+            equal(run(resume=saved[i], save=rest.append), whole)
+            assert len(rest) == 8 - i
+    with pytest.raises(ValueError, match="source must give the chunks that it gave before"):
+        train.fit_stream(KEY, NET, parts[:1], DESCEND, resume=saved[1], **settings)
+    for other in (saved[0]._replace(chunks=jnp.zeros(2)), saved):
+        refused(
+            lambda other=other: run(resume=other), ValueError, "resume must be what save", "train."
+        )
+
+
+def test_a_callback_that_had_stopped_the_run_stops_it_again():
+    """Oracle: the run that was stopped; the state is that of before the callback was asked."""
+    stop = lambda trained: int(trained.epochs) == 2
+    run = partial(train.fit_stream, KEY, START, chunks(LINE, 4), squares, epochs=4)
+    saved = []
+    stopped = run(callback=stop, save=saved.append)
+    equal(run(callback=stop, resume=saved[-1]), stopped)
+    assert int(stopped.epochs) == 2
 
 
 def test_every_step_has_a_key_of_its_own():
