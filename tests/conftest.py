@@ -49,7 +49,8 @@ jaxtyping.jaxtyped = outer_only  # what the import hook decorates with
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Programs that tests start in processes of their own, on eight devices or as a job.
-collect_ignore = ["scale_devices.py", "scale_processes.py", "team_job.py", "scale/job.py"]
+collect_ignore = ["scale_devices.py", "scale_processes.py", "team_job.py", "resume_job.py",
+                  "scale/job.py"]  # fmt: skip
 
 MAPS = Path("/proc/self/maps")
 MANY_MAPS = 15_000

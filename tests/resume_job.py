@@ -2,37 +2,39 @@
 
     python tests/resume_job.py [[SIGNAL, REPORTS, ARGUMENTS], ...]
 
-Each is broken off after so many reports of progress, all but the last by a signal that leaves the
-process alive.  Prints a line for each: its exit code and what it said last.
+Each is broken off at that many reports of progress.  Prints a line for each that the process has
+outlived: its exit code, and what it said last.
 """
 
 import json
 import os
 import sys
 
-import click.testing
+from click.testing import CliRunner
 
 from experiments import runner
 from experiments.__main__ import cli
 
-plain = runner.Progress.sweep
+SWEEP = runner.Progress.sweep
+
+
+def breaking(number: int, reports: int):
+    """Returns `Progress.sweep` with a signal at so many reports, over all sweeps."""
+    seen = []
+
+    def report(new):
+        seen.append(new)
+        if len(seen) == reports:
+            os.kill(os.getpid(), number)
+
+    return lambda self, *args, **options: SWEEP(self, *args, **options | {"progress": report})
 
 
 def main(runs: str) -> None:
     """Runs them one after another."""
     for number, reports, arguments in json.loads(runs):
-        left = [reports]
-
-        def sweep(self, *args, number=number, left=left, **options):
-            def report(seen):
-                left[0] -= 1
-                if left[0] == 0:
-                    os.kill(os.getpid(), number)
-
-            return plain(self, *args, **options | {"progress": report})
-
-        runner.Progress.sweep = sweep
-        ended = click.testing.CliRunner().invoke(cli, arguments)
+        runner.Progress.sweep = breaking(number, reports)
+        ended = CliRunner().invoke(cli, arguments)
         said = ended.stderr.splitlines() or [""]
         sys.stdout.write(json.dumps([ended.exit_code, said[-1]]) + "\n")
         sys.stdout.flush()
