@@ -5,6 +5,7 @@ Where n is no multiple of the size, the last tile reaches back over rows already
 every tile has the same shape, nothing is padded, and the data is never copied.
 """
 
+import math
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -18,12 +19,14 @@ Carry = TypeVar("Carry")
 # Numbers in the working set of one tile: a core's cache on CPU, plenty of parallel work elsewhere.
 TILE = {"cpu": 2**19}
 TILE_ACCELERATOR = 2**25
+# Rows of a tile come in whole cache lines of float32: an odd number made EM a quarter slower.
+UNIT = 16
 
 
 def tile_rows(n: int, width: int) -> int:
     """Returns how many of `n` rows a tile should hold if each row needs `width` numbers."""
     budget = TILE.get(jax.default_backend(), TILE_ACCELERATOR)
-    return max(1, min(n, max(128, budget // max(width, 1))))
+    return max(1, min(n, max(128, budget // max(width, 1) // UNIT * UNIT)))
 
 
 def _length(rows: PyTree) -> int:
@@ -38,8 +41,12 @@ def _tile(rows: PyTree, start: Array, n: int, size: int) -> tuple[PyTree, Bool[A
 
 
 def _even(n: int, size: int, lanes: int) -> int:
-    """Returns the length of equal tiles, in whole turns of `lanes`: hardly a row is seen twice."""
-    return -(-n // (lanes * -(-n // (lanes * size))))
+    """Returns the length of equal tiles, in whole turns of `lanes`: hardly a row is seen twice.
+
+    At most `size`, and in whole units where that is.
+    """
+    unit = math.gcd(size, UNIT)
+    return -(-n // (lanes * -(-n // (lanes * size)) * unit)) * unit
 
 
 def fold_rows(
