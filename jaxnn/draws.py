@@ -3,9 +3,9 @@
 On CPU `jax.random` compiles Threefry-2x32 (Salmon et al., 2011) as a loop over rounds, each a pass
 over memory.  Written out, the twenty rounds are one elementwise expression: XLA fuses them into
 whatever uses the bits, which is six times faster and compiles in a third of the time.  `split`,
-`fold_in`, `bernoulli` and `normal` are those of `jax.random`, bit for bit; keys of other kinds than
-Threefry, and other precisions, go to `jax.random` itself.  All is elementwise arithmetic and
-sorting, the same on every device.
+`fold_in` and `normal` are those of `jax.random`, bit for bit; `bernoulli` takes four draws from
+a block where `jax.random` takes one.  Keys of other kinds than Threefry, and other precisions, go
+to `jax.random` itself.  All is elementwise arithmetic and sorting, the same on every device.
 """
 
 import math
@@ -92,15 +92,39 @@ def _uniform(key: Key, shape: tuple[int, ...]) -> Float[Array, "..."]:
     return (jax.lax.bitcast_convert_type(fraction, jnp.float32) - 1).reshape(shape)
 
 
+def _stored(key: Key, n: int) -> UInt32[Array, " m"]:
+    """Returns at least 2n words, both of each block, from memory.
+
+    Made in a loop of two turns, since XLA would else draw a word again for each that reads it.
+    """
+    counter = jax.lax.iota(jnp.uint32, n + n % 2).reshape(2, -1)
+    first, second = _words(key)
+
+    def half(counter: Array) -> Array:
+        whole = (jnp.broadcast_to(first, counter.shape), jnp.broadcast_to(second, counter.shape))
+        return jnp.stack(threefry(whole, (jnp.zeros_like(counter), counter)))
+
+    return jax.lax.map(half, counter).reshape(-1)
+
+
 @partial(jax.jit, static_argnames="shape")
 def bernoulli(key: Key, p: Float[Array, ""], shape: tuple[int, ...]) -> Bool[Array, "..."]:
-    """Returns independent draws that are true with probability p, those of `jax.random.bernoulli`.
+    """Returns draws that are true with probability p, float32 whatever they are drawn for.
 
-    p is float32, whatever the precision of what is drawn for.
+    Each compares 23 bits of a word with p.  Two share a word, one of them with its halves swapped:
+    only where 16 bits do not settle the one does the other matter, so that both are true with
+    probability p² but for less than 2⁻¹⁶.
     """
     if not _is_threefry(key):
         return jax.random.bernoulli(key, p, shape)
-    return _uniform(key, shape) < p
+    n = math.prod(shape)
+    words = _stored(key, -(-n // 4))
+    twice = jnp.broadcast_to(words[None], (2, len(words)))
+    swapped = (twice << jnp.uint32(16)) | (twice >> jnp.uint32(16))
+    turn = jax.lax.broadcasted_iota(jnp.uint32, twice.shape, 0)
+    bits = jnp.where(turn == 0, twice, swapped).reshape(-1)[:n].reshape(shape)
+    least = jnp.ceil(jnp.asarray(p, jnp.float32) * 2**23).astype(jnp.int32)
+    return (bits >> jnp.uint32(9)).astype(jnp.int32) < least
 
 
 @partial(jax.jit, static_argnames=("shape", "dtype"))

@@ -1,9 +1,13 @@
-"""Oracles: `jax.random` bit for bit; for orders, counts within 5 standard errors and symmetry."""
+"""Oracles: `jax.random` bit for bit; for orders, counts within 5 standard errors and symmetry.
+
+For `bernoulli`, the blocks of `jax.extend.random.threefry_2x32` read in NumPy, and counts.
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.random import threefry_2x32
 
 from jaxnn import draws
 
@@ -27,9 +31,6 @@ def test_keys_and_draws_are_those_of_jax(kind):
     same(draws.split(key), jax.random.split(key))
     same(draws.split(key, (2, 3)), jax.random.split(key, (2, 3)))
     same(draws.fold_in(key, 7), jax.random.fold_in(key, 7))
-    for p in (0.0, 0.3, 1.0):
-        p = jnp.float32(p)
-        same(draws.bernoulli(key, p, (5, 7)), jax.random.bernoulli(key, p, (5, 7)))
     for dtype in (jnp.float32, jnp.float64):
         ours, theirs = draws.normal(key, (5, 7), dtype), jax.random.normal(key, (5, 7), dtype)
         assert ours.dtype == dtype
@@ -40,9 +41,42 @@ def test_keys_and_draws_are_those_of_jax_under_vmap():
     keys, numbers = jax.random.split(KEYS["typed"], 3), jnp.arange(3)
     same(jax.vmap(draws.fold_in)(keys, numbers), jax.vmap(jax.random.fold_in)(keys, numbers))
     same(jax.vmap(draws.split)(keys), jax.vmap(jax.random.split)(keys))
-    p = jnp.float32([0.2, 0.5, 0.9])
-    ours = jax.vmap(lambda key, p: draws.bernoulli(key, p, (4, 5)))(keys, p)
-    same(ours, jax.vmap(lambda key, p: jax.random.bernoulli(key, p, (4, 5)))(keys, p))
+
+
+P = (0.0, 1e-6, 0.3, 0.8, 1.0)
+
+
+def coins(key, shape):
+    return jax.vmap(lambda p: draws.bernoulli(key, p, shape))(jnp.float32(P))
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_bernoulli_compares_both_words_of_each_block_and_them_with_halves_swapped(kind):
+    n, key = 35, KEYS[kind]
+    drawn = coins(key, (5, 7))
+    if kind == "rbg":
+        same(drawn, jnp.stack([jax.random.bernoulli(key, jnp.float32(p), (5, 7)) for p in P]))
+        return
+    blocks = 10  # 4 draws of each, and an even number of them
+    data = jax.random.key_data(key) if kind == "typed" else key
+    count = np.arange(blocks, dtype=np.uint32)
+    words = np.asarray(threefry_2x32(data, jnp.concatenate([0 * count, count])))
+    words = words.reshape(2, 2, 5).swapaxes(0, 1).reshape(-1)  # the first five blocks first
+    bits = np.concatenate([words, words << 16 | words >> 16])[:n]
+    want = [(bits // 2**9 / 2**23 < np.float32(p)).reshape(5, 7) for p in P]
+    np.testing.assert_array_equal(drawn, want)
+
+
+def test_bernoulli_has_its_probability_and_no_two_draws_have_to_do_with_each_other():
+    m, n = 20_000, 16
+    keys = jax.random.split(KEYS["typed"], m)
+    drawn = np.asarray(jax.jit(jax.vmap(lambda key: coins(key, (n,))))(keys)).astype(float)
+    mean = drawn.mean(axis=0)
+    for p, each in zip(P, mean, strict=True):
+        assert np.abs(each - p).max() <= 5 * (p * (1 - p) / m) ** 0.5
+    for i in (2, 3):
+        rho = np.corrcoef(drawn[:, i].T) - np.eye(n)
+        assert np.abs(rho).max() < 5 / m**0.5
 
 
 def orders(keys, n):
