@@ -56,6 +56,7 @@ def prepare(
     score: Score | None = None,
     metrics: Mapping[str, Score] | None = None,
     patience: int | Int[Array, ""] | None = None,
+    stop_at: int | Int[Array, ""] | None = None,
     min_gain: Scalar = 0.0,
     **options: Any,
 ) -> Job:
@@ -87,7 +88,8 @@ def prepare(
         metrics=tuple(sorted((metrics or {}).items())),
         finite=bool(jax.config.jax_debug_nans),  # pyright: ignore[reportAttributeAccessIssue]
     )
-    updates = None if passes is None else epochs * passes * step.steps_of(n, choices)
+    last = epochs if stop_at is None else _stop_at(where, stop_at, epochs)
+    updates = None if passes is None else last * passes * step.steps_of(n, choices)
     plan = Plan(
         learning_rate=_rate(where, optimizer, learning_rate, updates, dtype),
         l2=number(where, "l2", l2, dtype),
@@ -95,6 +97,7 @@ def prepare(
         average=_average(where, average, dtype),
         augment=_augment(where, augment, batch, dtype),
         patience=_patience(where, patience, validation),
+        stop_at=None if stop_at is None else jnp.asarray(last, jnp.int32),
         min_gain=number(where, "min_gain", min_gain, dtype),
         options={name: number(where, name, x, dtype) for name, x in options.items()},
     )
@@ -121,7 +124,7 @@ def _cast(rule: PyTree, dtype: Any) -> PyTree:
     return jax.tree.map(lambda a: jnp.asarray(a, kind), rule)
 
 
-def _rate(where: str, optimizer: Any, rate: Any, updates: int | None, dtype: Any) -> Any:
+def _rate(where: str, optimizer: Any, rate: Any, updates: Any, dtype: Any) -> Any:
     """Returns the learning rate, a number or a schedule, as data."""
     if rate is None:
         rate = DEFAULT_RATES.get(optimizer, 1e-3) if isinstance(optimizer, str) else 1e-3
@@ -131,7 +134,7 @@ def _rate(where: str, optimizer: Any, rate: Any, updates: int | None, dtype: Any
         raise ValueError(
             f"{where}: learning_rate must say its steps, since the number of chunks is not known"
         )
-    rate = schedules.resolve(where, rate, updates or 1)
+    rate = schedules.resolve(where, rate, 1 if updates is None else updates)
     return rate if isinstance(rate, jax.tree_util.Partial) else _cast(rate, dtype)
 
 
@@ -186,6 +189,17 @@ def _patience(where: str, epochs: Any, validation: Batch | None) -> Int[Array, "
     array = jnp.asarray(epochs, jnp.int32)
     checks.shape(where, "patience", array, ())
     return array
+
+
+def _stop_at(where: str, epoch: Any, epochs: int) -> Int[Array, ""] | int:
+    """Returns after how many epochs a run stops, at least one."""
+    if checks.concrete(epoch):
+        return checks.count(where, "stop_at", epoch, most=epochs)
+    array = jnp.asarray(epoch)
+    if not jnp.issubdtype(array.dtype, jnp.integer):
+        raise TypeError(f"{where}: stop_at must be a whole number, got {array.dtype}")
+    checks.shape(where, "stop_at", array, ())
+    return jnp.clip(array, 1, epochs).astype(jnp.int32)
 
 
 def parameters(where: str, params: PyTree) -> tuple[PyTree, Any]:

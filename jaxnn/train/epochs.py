@@ -48,6 +48,16 @@ def pass_key(key: Key, epoch: Int[Array, ""], chunk: Int[Array, ""] | int = 0) -
     return draws.fold_in(draws.fold_in(key, epoch), 1 + chunk)
 
 
+def last_epoch(plan: Plan, choices: Choices) -> Int[Array, ""] | int:
+    """Returns how many epochs a run has, if nothing stops it before."""
+    return choices.epochs if plan.stop_at is None else plan.stop_at
+
+
+def is_due(epoch: Int[Array, "*e"], plan: Plan, choices: Choices) -> Bool[Array, "*e"]:
+    """Returns whether an epoch is validated: counted from the last one, which always is."""
+    return (last_epoch(plan, choices) - 1 - epoch) % choices.validate_every == 0
+
+
 def _judge(params: PyTree, batch: Batch, choices: Choices, dtype: DTypeLike) -> dict[str, Array]:
     """Returns the validation score under "", and the metrics under their names."""
     if choices.score is None:  # no key: evaluation, hence no dropout
@@ -86,7 +96,7 @@ def close_epoch(
         new = stopping.update(best, found[""], walk.at.judged, state.epoch, plan.min_gain)
         best = new._replace(wait=jnp.where(due, new.wait, best.wait))  # a blank never is better
         out = stopping.exhausted(best, plan.patience)
-    ended = state.epoch + 1 >= choices.epochs
+    ended = state.epoch + 1 >= last_epoch(plan, choices)
     state = state._replace(
         at=walk.at,
         best=best,
@@ -108,7 +118,7 @@ def close_line(
     state: TrainState, walk: step.Walk, rows: Rows, plan: Plan, choices: Choices
 ) -> TrainState:
     """Returns the state after an epoch whose passes are over, its line in the history."""
-    due = (choices.epochs - 1 - state.epoch) % choices.validate_every == 0
+    due = is_due(state.epoch, plan, choices)
     after, line = close_epoch(state, walk, due, rows, plan, choices)
     return after._replace(history=write(state.history, state.epoch, line))
 
@@ -137,9 +147,9 @@ def segment(
         return jax.lax.cond(state.halted, skip, epoch, state, *xs)
 
     # The first epoch of a segment is a multiple of `validate_every`: what is due is no secret of
-    # the state.  Counted from the last epoch, which is always due.
+    # the state.
     number = jnp.arange(epochs)
-    due = (choices.epochs - 1 - number) % choices.validate_every == 0
+    due = is_due(number, plan, choices)
     # All keys beforehand: in the loop their rounds would be written into all that draws from them.
     keys = jax.vmap(lambda epoch: pass_key(state.key, epoch))(state.epoch + number)
     after, lines = jax.lax.scan(body, state, (due, keys))

@@ -203,7 +203,7 @@ def check(where: str, rate: Any) -> None:
         raise ValueError(f"{where}: warmup must be below steps {steps}, got {warmup}")
 
 
-def resolve(where: str, rate: Any, updates: int) -> Any:
+def resolve(where: str, rate: Any, updates: int | Array) -> Any:
     """Returns a learning rate as data for a training of so many updates.
 
     A schedule without `steps` gets them; a number stays; a user's function of the count becomes a
@@ -218,10 +218,10 @@ def resolve(where: str, rate: Any, updates: int) -> Any:
         check(where, rate)
         return _looked_at(where, rate, updates) if callable(rate) else rate
     if getattr(rate, "steps", ()) is None:
-        rate = rate._replace(steps=float(updates))
+        rate = rate._replace(steps=1.0 * updates)
     check(where, rate)
     steps = getattr(rate, "steps", updates)
-    if checks.concrete(steps) and checks.holds(lambda: jnp.asarray(steps < updates)):
+    if checks.concrete(steps - updates) and checks.holds(lambda: jnp.asarray(steps < updates)):
         raise ValueError(
             f"{where}: schedule {NAMES[type(rate)]} must not end before the training, which takes "
             f"{updates} updates, got steps {steps}; without steps it spans all of it"
@@ -229,8 +229,10 @@ def resolve(where: str, rate: Any, updates: int) -> Any:
     return rate
 
 
-def _looked_at(where: str, rate: Callable[[Array], Any], updates: int) -> Any:
-    counts = jnp.arange(min(updates, MOST_LOOKED_AT), dtype=jnp.int32)
+def _looked_at(where: str, rate: Callable[[Array], Any], updates: int | Array) -> Any:
+    # Of a traced number of updates one is known to be: the first.
+    most = min(int(updates), MOST_LOOKED_AT) if checks.concrete(updates) else 1
+    counts = jnp.arange(most, dtype=jnp.int32)
     try:
         rates = jax.vmap(lambda count: jnp.asarray(rate(count), jnp.result_type(1.0)))(counts)
     except jax.errors.ConcretizationTypeError:

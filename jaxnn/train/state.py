@@ -19,7 +19,10 @@ Score = Callable[[PyTree, Batch], Float[Array, ""]]
 
 
 class Plan(NamedTuple):
-    """The traced numbers of a run; a schedule and other rules are pytrees of numbers."""
+    """The traced numbers of a run; a schedule and other rules are pytrees of numbers.
+
+    `stop_at` is None where all epochs are run.
+    """
 
     learning_rate: Float[Array, ""] | Schedule
     l2: Float[Array, ""]
@@ -27,6 +30,7 @@ class Plan(NamedTuple):
     average: Averaging | None
     augment: Augmentation | None
     patience: Int[Array, ""]
+    stop_at: Int[Array, ""] | None
     min_gain: Float[Array, ""]
     options: dict[str, Array]
 

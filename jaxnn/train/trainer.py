@@ -79,6 +79,7 @@ def fit(
     score: Score | None = None,
     metrics: Mapping[str, Score] | None = None,
     patience: int | Int[Array, ""] | None = None,
+    stop_at: int | Int[Array, ""] | None = None,
     min_gain: Scalar = 0.0,
     segment_epochs: int | None = None,
     progress: Callable[[int], None] | None = None,
@@ -119,6 +120,9 @@ def fit(
         metrics: functions like `score` under names of their own, only written to the history.
         patience: stop after so many scores in a row that are not better (traced); needs
             `validation`.
+        stop_at: epochs of this run, `epochs` by default and at most (traced): all else, schedules
+            without `steps` too, is as if `epochs` were that, and the rest of the history is blank.
+            Members of a sweep may so have epochs of their own in one program.
         min_gain: how much lower a better score must be (traced).
         segment_epochs: epochs per compiled call, rounded up to a multiple of `validate_every`;
             the result does not depend on it. With it, `progress` or `callback` (which imply 1),
@@ -163,6 +167,7 @@ def fit(
         score=score,
         metrics=metrics,
         patience=patience,
+        stop_at=stop_at,
         min_gain=min_gain,
         **options,
     )

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -114,6 +115,23 @@ def test_validation_every_few_epochs_is_counted_from_the_last(every):
         assert float(run.params["epoch"]) == int(run.best_epoch)
     if every == 2:  # 3, 2, 2.4, 1, 0: the third is not better, so patience 1 is out after it
         assert int(fit(validate_every=every, patience=1).epochs) == 6
+
+
+def test_members_with_epochs_of_their_own_are_fits_of_that_many():
+    """I4. Oracle: fits of so many epochs, whose schedule and validation count back from their own
+    last; the rest of the history is blank; whole, and in segments.
+    """
+    rate = train.schedule("cosine", 0.3)
+    options = {"learning_rate": rate, "validation": AWAY, "validate_every": 2, "batch_size": 4}
+    fit = partial(train.fit, KEY, START, LINE, squares, **options)
+    stops = (1, 4, 5)
+    many = jax.jit(jax.vmap(lambda stop: fit(epochs=5, stop_at=stop)))(jnp.array(stops))
+    for i, stop in enumerate(stops):
+        one, got = fit(epochs=stop), jax.tree.map(lambda a, i=i: a[i], many)
+        blank = jax.tree.map(lambda a, n=5 - stop: jnp.full(n, jnp.nan), one.history)
+        history = jax.tree.map(lambda *parts: jnp.concatenate(parts), one.history, blank)
+        close(got, one._replace(history=history))
+    close(fit(epochs=5, stop_at=4, segment_epochs=1), jax.tree.map(lambda a: a[1], many))
 
 
 def twice(params, batch):
