@@ -15,11 +15,16 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from jaxnn import checks
-from jaxnn.gmm.em import fit
+from jaxnn.gmm.em import climb
+from jaxnn.gmm.missing import Observed, counted
 from jaxnn.gmm.model import GMM
+from jaxnn.gmm.observed import rule_of
 from jaxnn.gmm.outcome import Fit, unfinished
 from jaxnn.gmm.restarts import LAYOUTS, layout_or_default, resume
 from jaxnn.types import Scalar
+
+Rows = Array | Observed
+Members = tuple[GMM, Rows, Array, Array, Array]
 
 SEGMENT = 16  # M-steps of the first segment under `vmap`; each further one is twice as long
 SHRINK = 4  # a batch shrinks to its next size when so few members are left: few sizes to compile
@@ -27,19 +32,18 @@ CHUNKS = 4  # chunks for each core under `map`, so that the cores end together
 
 
 @partial(jax.jit, static_argnames="layout")
-def _run(
-    members: tuple[GMM, Array, Array, Array, Array], max_steps: Int[Array, ""], layout: str
-) -> Fit:
-    def one(member: tuple[GMM, Array, Array, Array, Array]) -> Fit:
+def _run(members: Members, max_steps: Int[Array, ""], layout: str) -> Fit:
+    def one(member: Members) -> Fit:
         mixture, x, weight, ridge, tol = member
-        return fit(mixture, x, sample_weight=weight, ridge=ridge, tol=tol, max_steps=max_steps)
+        no_more = jnp.zeros(mixture.means.shape[1], weight.dtype)
+        return climb(mixture, x, weight, None, ridge, no_more, tol, max_steps)
 
     return LAYOUTS[layout](one, members)
 
 
 @partial(jax.jit, static_argnames="size")
 def _run_chunk(
-    members: tuple[GMM, Array, Array, Array, Array], start: Int[Array, ""],
+    members: Members, start: Int[Array, ""],
     max_steps: Int[Array, ""], size: int,
 ) -> Fit:  # fmt: skip
     """Returns the fits of `size` members from `start` on, one after another."""
@@ -49,13 +53,13 @@ def _run_chunk(
 
 @jax.jit
 def _continue(
-    fits: Fit, data: tuple[Array, Array, Array, Array], who: Int[Array, " m"],
+    fits: Fit, data: tuple[Rows, Array, Array, Array], who: Int[Array, " m"],
     max_steps: Int[Array, ""],
 ) -> tuple[Fit, Array]:  # fmt: skip
     """Returns all fits after those of the members `who` went on, and which of all want more."""
     some = jax.tree.map(lambda a: a[who], (fits, data))
 
-    def one(state: Fit, member: tuple[Array, Array, Array, Array]) -> Fit:
+    def one(state: Fit, member: tuple[Rows, Array, Array, Array]) -> Fit:
         x, weight, ridge, tol = member
         return resume(state, x, weight, ridge, tol, max_steps)
 
@@ -64,14 +68,14 @@ def _continue(
 
 
 def _in_chunks(
-    members: tuple[GMM, Array, Array, Array, Array], max_steps: Int[Array, ""],
+    members: Members, max_steps: Int[Array, ""],
     progress: Callable[[int], None] | None,
 ) -> Fit:  # fmt: skip
     """Runs members one after another, chunks of them side by side on the cores.
 
     JAX traces in this thread, whose settings it would not find in others; the others only run.
     """
-    b, cores = members[1].shape[0], os.cpu_count() or 1
+    b, cores = members[2].shape[0], os.cpu_count() or 1
     size = -(-b // min(b, CHUNKS * cores))
     # The last chunk reaches back rather than change its shape.
     starts = [jnp.asarray(min(i, b - size), jnp.int32) for i in range(0, b, size)]
@@ -90,12 +94,12 @@ def _in_chunks(
 
 
 def _in_segments(
-    members: tuple[GMM, Array, Array, Array, Array], max_steps: Int[Array, ""],
+    members: Members, max_steps: Int[Array, ""],
     progress: Callable[[int], None] | None,
 ) -> Fit:  # fmt: skip
     """Runs all members at once, some steps at a time; those that have finished leave the batch."""
     data = members[1:]
-    b, last = data[0].shape[0], int(max_steps)
+    b, last = data[1].shape[0], int(max_steps)
     size, steps, left = b, min(SEGMENT, last), b
     fits = _run(members, jnp.asarray(steps), "vmap")
     going = unfinished(fits, data[3])
@@ -124,6 +128,7 @@ def fit_many(
     max_steps: int = 200,
     layout: str | None = None,
     progress: Callable[[int], None] | None = None,
+    missing: bool = False,
 ) -> Fit:
     """Fits a mixture to each of many data sets: what `fit` gives one by one, but faster.
 
@@ -142,12 +147,14 @@ def fit_many(
         layout: a name in `restarts.LAYOUTS`; by default `map` on CPU and `vmap` elsewhere.
         progress: called now and then with the number of members that have finished since; they
             sum to b.
+        missing: as in `fit`; each row has matrices of its own, since gaps differ by member.
 
     Returns:
         A `Fit` with a leading axis of members on every leaf.
 
     Raises:
-        TypeError, ValueError: traced or bad data, weights, mixtures or numbers.
+        TypeError, ValueError: traced or bad data, weights, mixtures or numbers; a column of a
+            member without any observed value; gaps in a family that knows none.
     """
     where = "gmm.fit_many"
     checks.instance(where, "mixtures", mixtures, GMM)
@@ -159,7 +166,7 @@ def fit_many(
     checks.shape(where, "x", x, (None, None, None))
     if 0 in x.shape:
         raise ValueError(f"{where}: x must not be empty, got shape {x.shape}")
-    checks.finite(where, "x", x)
+    checks.finite(where, "x", jnp.where(jnp.isnan(x), 0, x) if missing else x)
     b, n, d = x.shape
     means = checks.floating(where, "mixtures.means", mixtures.means)
     checks.shape(where, "mixtures.means", means, (b, None, d))
@@ -169,8 +176,17 @@ def fit_many(
     k = means.shape[1]
     if k > n:
         raise ValueError(f"{where}: x must have at least {k} rows for {k} components, got {n}")
+    weight, rows = _member_weights(where, sample_weight, x), x
+    if missing:
+        rule_of(where, mixtures.cov)
+        rows, weight = Observed(x, None), jax.vmap(counted)(x, weight)
+        seen = jnp.any(~jnp.isnan(x) & (weight > 0)[:, :, None], axis=1)
+        if not checks.holds(lambda: seen):
+            member, column = (int(place) for place in jnp.argwhere(~seen)[0])
+            raise ValueError(f"{where}: x must have an observed value in every column of a "
+                             f"member, got none in column {column} of member {member}")  # fmt: skip
     members = (
-        mixtures, x, _member_weights(where, sample_weight, x),
+        mixtures, rows, weight,
         _per_member(where, "ridge", ridge, x), _per_member(where, "tol", tol, x),
     )  # fmt: skip
     limit = checks.steps(where, "max_steps", max_steps)

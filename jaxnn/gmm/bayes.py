@@ -14,8 +14,10 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxnn import checks
 from jaxnn.gmm.bayes_priors import BayesPrior, bayes_prior
 from jaxnn.gmm.belief import SEEN, BayesGMM, divergence, learn, surrogate
+from jaxnn.gmm.expectation import expect
+from jaxnn.gmm.missing import Observed, check_columns, column_variance, observe
 from jaxnn.gmm.model import GMM, door
-from jaxnn.gmm.moments import Moments, moments, row_weights
+from jaxnn.gmm.moments import Moments, row_weights
 from jaxnn.gmm.outcome import (
     BayesFit,
     Status,
@@ -27,7 +29,6 @@ from jaxnn.gmm.outcome import (
     rounding,
     sound,
 )
-from jaxnn.linalg import mean_and_variance
 from jaxnn.types import Data, Scalar, Weights
 
 
@@ -66,7 +67,7 @@ def _faults(
 @jax.jit
 def _fit(
     start: GMM | BayesGMM,
-    x: Float[Array, "n d"],
+    x: Float[Array, "n d"] | Observed,
     weight: Float[Array, " n"],
     prior: BayesPrior,
     tol: Float[Array, ""],
@@ -80,7 +81,7 @@ def _fit(
 
     def advance(state: _State) -> _State:
         mixture = surrogate(state.candidate)
-        total = moments(mixture, x, weight)
+        total = expect(mixture, x, weight)
         bound = (total.log_lik - divergence(state.candidate, prior)) / rows
         floor = _floor(state.candidate, total.log_lik, rows)
         finite = jnp.isfinite(bound) & sound(mixture)
@@ -106,10 +107,10 @@ def _fit(
     # The start is the first candidate, better than nothing, so that one E-step is compiled.
     base = start if isinstance(start, GMM) else surrogate(start)
     zero = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(moments, base, x, weight)
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(expect, base, x, weight)
     )
     if isinstance(start, GMM):
-        start = learn(start, moments(start, x, weight), prior)
+        start = learn(start, expect(start, x, weight), prior)
     nothing = jnp.full_like(rows, -jnp.inf)
     begin = _State(
         posterior=learn(base, zero, prior),
@@ -122,7 +123,7 @@ def _fit(
         candidate=start,
     )
     end = jax.lax.while_loop(unfinished, advance, begin)
-    least = jnp.finfo(x.dtype).eps * mean_and_variance(x, weight)[1]
+    least = jnp.finfo(rows.dtype).eps * column_variance(x, weight)
     bad, on = _faults(end.posterior, end.total.counts, least)
     # A step that is not finite is what would be looked at next: it tells who is to blame.
     broken = end.failed == Status.NOT_FINITE
@@ -139,7 +140,7 @@ def _fit(
     )
 
 
-def belief_door(where: str, start: GMM | BayesGMM, x: Data) -> Array:
+def belief_door(where: str, start: GMM | BayesGMM, x: Data, missing: bool | None = None) -> Array:
     """Returns `x` checked against a mixture or a belief about one."""
     if isinstance(start, BayesGMM):
         k = jnp.shape(start.means)[:1]
@@ -153,7 +154,7 @@ def belief_door(where: str, start: GMM | BayesGMM, x: Data) -> Array:
             f"{where}: the family must be one of {', '.join(f.__name__ for f in SEEN)}, "
             f"got {type(start.cov).__name__}"
         )
-    return door(where, start, x)
+    return door(where, start, x, missing)
 
 
 def _check_prior(where: str, prior: BayesPrior, start: GMM | BayesGMM, x: Array) -> BayesPrior:
@@ -181,6 +182,7 @@ def fit_bayes(
     sample_weight: Weights | None = None,
     tol: Scalar = 1e-4,
     max_steps: int | Int[Array, ""] = 200,
+    missing: bool = False,
 ) -> BayesFit:
     """Learns a posterior over mixtures from `x`, until a step gains less than `tol`.
 
@@ -192,6 +194,8 @@ def fit_bayes(
         sample_weight: shape (n,); an integer weight is a repetition, zero an absence.
         tol: least gain of a step worth another one, nats per sample.
         max_steps: the most M-steps; zero only evaluates the first posterior.
+        missing: NaN stands for what is missing at random, and has a posterior too: the bound is
+            one of the evidence of what was observed. Rows of NaN alone take no part. Static.
 
     Returns:
         A `BayesFit`, which says how it ended; `describe` puts that in words. All numbers are
@@ -202,7 +206,7 @@ def fit_bayes(
             tolerance or step count; a family without a Bayesian treatment.
     """
     where = "gmm.fit_bayes"
-    x = belief_door(where, start, x)
+    x = belief_door(where, start, x, missing)
     if isinstance(start, GMM):
         check_sound(where, start)
     else:
@@ -215,12 +219,18 @@ def fit_bayes(
     weight = row_weights(where, x, sample_weight)
     if prior is None:
         family = type(start.cov).__name__.lower()
-        prior = bayes_prior(x, start.means.shape[0], family=family, sample_weight=weight)
+        prior = bayes_prior(
+            x, start.means.shape[0], family=family, sample_weight=weight, missing=missing
+        )
+    prior, rows = _check_prior(where, prior, start, x), x
+    if missing:
+        check_columns(where, x, weight)
+        rows, weight = observe(x, weight, start.cov, start.means.shape[0])
     return _fit(
         start,
-        x,
+        rows,
         weight,
-        _check_prior(where, prior, start, x),
+        prior,
         jnp.asarray(tol, x.dtype),
         max_steps,
     )

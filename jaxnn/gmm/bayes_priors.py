@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from jaxnn import checks
+from jaxnn.gmm.missing import check_columns, fill, observed_mean_and_variance
 from jaxnn.gmm.moments import row_weights, rows_to_learn
 from jaxnn.gmm.weights import WEIGHT_PRIORS
 from jaxnn.gmm.weights import Weights as WeightBelief
@@ -73,6 +74,7 @@ def bayes_prior(
     covariance: ArrayLike | None = None,
     ridge: Scalar | None = None,
     sample_weight: Weights | None = None,
+    missing: bool = False,
 ) -> BayesPrior:
     """Returns a prior in the units of `x`; the defaults are those of scikit-learn.
 
@@ -89,13 +91,15 @@ def bayes_prior(
         ridge: added to the covariance of `x` as a share of each column's variance, so that
             constant and collinear columns have a prior too; 1e-6, in float32 100 eps.
         sample_weight: shape (n,).
+        missing: NaN stands for what is missing: means and variances are those of what was
+            observed, correlations those of rows with the mean of the column there. Static.
 
     Raises:
         TypeError, ValueError: bad rows or weights; a number that is not positive; an unknown
             name; a covariance that is not positive definite.
     """
     where = "gmm.bayes_prior"
-    x = rows_to_learn(where, x)
+    x = rows_to_learn(where, x, missing)
     k = checks.count(where, "n_components", n_components)
     checks.in_table(where, "family", family, DATA_COVARIANCE)
     checks.in_table(where, "weights", weights, WEIGHT_PRIORS)
@@ -110,7 +114,13 @@ def bayes_prior(
     if ridge is None:
         ridge = max(1e-6, 100 * float(jnp.finfo(dtype).eps))
     checks.scalar(where, "ridge", ridge)
-    centre, variance = mean_and_variance(x, weight)
+    if missing:
+        check_columns(where, x, weight)
+        (centre, variance), (x, weight) = observed_mean_and_variance(x, weight), fill(x, weight)
+        # Filled up, a column varies less than what was observed of it.
+        narrowed = jnp.sqrt(variance / mean_and_variance(x, weight)[1])
+    else:
+        (centre, variance), narrowed = mean_and_variance(x, weight), jnp.ones(d, dtype)
     if mean is not None:
         mean = checks.floating(where, "mean", mean).astype(dtype)
         checks.shape(where, "mean", mean, (d,))
@@ -119,7 +129,7 @@ def bayes_prior(
         rows = jnp.sum(weight)
         share = weight / jnp.where(rows > 1, rows - 1, rows)
         spread = DATA_COVARIANCE[family](
-            x - centre[None], share, variance, jnp.asarray(ridge, dtype)
+            (x - centre[None]) * narrowed[None], share, variance, jnp.asarray(ridge, dtype)
         )
     else:
         spread = checks.floating(where, "covariance", covariance).astype(dtype)

@@ -66,7 +66,7 @@ def per_feature(where: str, name: str, ridge: ArrayLike, mixture: GMM) -> Float[
 
 
 @partial(jax.jit, static_argnames="accelerate")
-def _fit(
+def climb(
     mixture: GMM,
     x: Float[Array, "n d"] | Observed,
     weight: Float[Array, " n"],
@@ -75,8 +75,9 @@ def _fit(
     ridge_absolute: Float[Array, " d"],
     tol: Float[Array, ""],
     max_steps: Int[Array, ""],
-    accelerate: bool,
+    accelerate: bool = False,
 ) -> Fit:
+    """Returns `fit` of what its door has checked."""
     variance = column_variance(x, weight)
     plan = loop.Plan(
         rows=jnp.sum(weight),
@@ -157,7 +158,7 @@ def fit(
     if missing:
         check_columns(where, x, weight)
         rows, weight = observe(x, weight, mixture.cov, k)
-    return _fit(
+    return climb(
         mixture,
         rows,
         weight,

@@ -63,7 +63,10 @@ def whitened(log_weights: LogWeights, means: Means, cov: Covariances) -> Form:
         return y, constant[:, None] - 0.5 * jnp.sum(y * y, axis=1)
 
     def collect(y: Float[Array, "k d c"], resp: Joint) -> Sums:
-        return jnp.sum(resp, axis=1), jnp.sum(y * resp[:, None, :], axis=2), cov.second(y, resp)
+        # As products: a sum over long rows compiles to three loops, a product to a call.
+        counts = resp @ jnp.ones(resp.shape[1], resp.dtype)
+        first = jnp.einsum("kdc,kc->kd", y, resp)
+        return counts, first, cov.second(y, resp)
 
     return Form(joint, collect, finish=lambda sums: sums, width=means.size, lanes=1)
 
@@ -93,9 +96,9 @@ def choose(
     The choice is made by the mixture's own numbers, inside the program; under `vmap` it is one for
     all members, since both forms would be run otherwise.
     """
-    safe = whitened(log_weights, means, cov)
+    safe = lambda: run(whitened(log_weights, means, cov))
     if type(cov) not in NATURAL or n * means.size < SMALL:
-        return run(safe)
+        return safe()
     alive = log_weights > -jnp.inf
     centre = lax.stop_gradient(jax.nn.softmax(log_weights) @ means)
     natural = NATURAL[type(cov)](cov, means, centre)
@@ -103,7 +106,7 @@ def choose(
     return lax.cond(
         _for_all(trusted(natural, alive)),
         lambda: run(linear(natural, log_weights, means, cov)),
-        lambda: run(safe),
+        safe,
     )
 
 

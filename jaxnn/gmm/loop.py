@@ -30,9 +30,8 @@ def maximise(
         shift = jnp.where(alive[:, None], total.first / counts[:, None], 0.0)
         sums = Whitened(total.second, counts, shift, alive)
         used = total.counts > 0
-        rows = jnp.sum(total.counts)
-        log_weights = jnp.log(jnp.where(used, total.counts, 1.0)) - jnp.log(rows)
-        log_weights = jnp.where(used, log_weights, -jnp.inf)
+        share = jnp.where(used, total.counts, 1.0) / jnp.sum(total.counts)
+        log_weights = jnp.where(used, jnp.log(share), -jnp.inf)
     else:
         sums, shift, log_weights = priors.add_rows(
             mixture, prior, total.counts, total.first, total.second

@@ -117,8 +117,8 @@ def by_form(
 
 def evidence(joint: Float[Array, "k c"]) -> tuple[Float[Array, "k c"], Float[Array, " c"]]:
     """Returns w_k N(x | k) up to a factor a row, and log Σ_k w_k N(x | k) (nats)."""
-    top = lax.stop_gradient(jnp.max(joint, axis=0))
-    top = jnp.where(jnp.isfinite(top), top, 0.0)
+    # Not −inf, where all densities are zero: minus itself that is NaN.
+    top = lax.stop_gradient(jnp.max(joint, axis=0, initial=jnp.finfo(joint.dtype).min))
     terms = jnp.exp(joint - top[None])
     return terms, top + jnp.log(jnp.sum(terms, axis=0))
 

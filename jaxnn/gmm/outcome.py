@@ -104,9 +104,9 @@ def unfinished(fit: Fit, tol: Float[Array, "*batch"]) -> Bool[Array, "*batch"]:
 @jax.jit
 def sound(mixture: GMM) -> Bool[Array, ""]:
     """Returns whether means and covariances are finite, and no log-weight is NaN or +inf."""
-    weights = jnp.all(mixture.log_weights < jnp.inf)
-    leaves = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(mixture)[1:]]
-    return jnp.all(jnp.stack([weights, *leaves]))
+    numbers = [jnp.ravel(leaf) for leaf in jax.tree.leaves(mixture)[1:]]
+    weights = jnp.where(mixture.log_weights == -jnp.inf, 0.0, mixture.log_weights)
+    return jnp.all(jnp.isfinite(jnp.concatenate([weights, *numbers])))
 
 
 def not_finite(mixture: GMM) -> Bool[Array, " k"]:

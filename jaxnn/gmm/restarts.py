@@ -12,11 +12,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxnn import checks
-from jaxnn.gmm.em import fit
+from jaxnn.gmm.em import climb
 from jaxnn.gmm.families import family_of
 from jaxnn.gmm.family import Family, NamedFamily
+from jaxnn.gmm.missing import Observed, check_columns, fill, observe
 from jaxnn.gmm.model import GMM
 from jaxnn.gmm.moments import row_weights
+from jaxnn.gmm.observed import rule_of
 from jaxnn.gmm.outcome import Fit, Status, unfinished
 from jaxnn.gmm.starts import STARTS, draw_seeds, from_seeds, rows_and_count
 from jaxnn.types import Data, Key, Scalar, Weights
@@ -76,16 +78,37 @@ class BestFit(NamedTuple):
     final: Float[Array, " c"]
 
 
+def begun(mixture: GMM) -> Fit:
+    """Returns the fit that `resume` begins: of −1 steps, since its start is not yet looked at."""
+    nothing = jnp.full((), -jnp.inf, mixture.means.dtype)
+    return Fit(
+        mixture=mixture,
+        log_lik=nothing,
+        objective=jnp.zeros_like(nothing),
+        gain=-nothing,
+        converged=jnp.array(False),
+        status=jnp.full((), Status.OUT_OF_STEPS, jnp.int32),
+        component=jnp.full((), -1, jnp.int32),
+        steps=jnp.full((), -1, jnp.int32),
+    )
+
+
 def resume(
-    state: Fit, x: Float[Array, "n d"], weight: Float[Array, " n"], ridge: Float[Array, ""],
-    tol: Float[Array, ""], max_steps: Int[Array, ""],
+    state: Fit, x: Float[Array, "n d"] | Observed, weight: Float[Array, " n"],
+    ridge: Float[Array, ""], tol: Float[Array, ""], max_steps: Int[Array, ""],
 ) -> Fit:  # fmt: skip
     """Returns `state` after further EM, up to `max_steps` in all; one that had ended stays."""
     going = unfinished(state, tol) & (state.steps < max_steps)
-    left = jnp.where(going, max_steps - state.steps, 0)
-    more = fit(state.mixture, x, sample_weight=weight, ridge=ridge, tol=tol, max_steps=left)
-    more = more._replace(steps=state.steps + more.steps)
-    return jax.tree.map(lambda old, new: jnp.where(going, new, old), state, more)
+    steps = jnp.maximum(state.steps, 0)
+
+    def more() -> Fit:
+        # Under `vmap` it is run for those that have ended too: then for no step.
+        left = jnp.where(going, max_steps - steps, 0)
+        no_more = jnp.zeros(state.mixture.means.shape[1], weight.dtype)
+        new = climb(state.mixture, x, weight, None, ridge, no_more, tol, left)
+        return new._replace(steps=steps + new.steps)
+
+    return jax.lax.cond(going, more, lambda: state)
 
 
 def preferred(values: Float[Array, " s"], fallen: Bool[Array, " s"]) -> Float[Array, " s"]:
@@ -102,7 +125,7 @@ def _comparable(log_lik: Float[Array, " s"]) -> Float[Array, " s"]:
 def best_of(
     begin: Callable[[Any], GMM],
     seeds: PyTree,
-    x: Float[Array, "n d"],
+    x: Float[Array, "n d"] | Observed,
     weight: Float[Array, " n"],
     limits: Limits,
     n_continued: int,
@@ -112,21 +135,32 @@ def best_of(
     each = LAYOUTS[layout]
     ridge, tol, max_steps, short_steps = limits
     n_starts = jax.tree.leaves(seeds)[0].shape[0]
-    if n_continued == n_starts:
-        short_steps = max_steps  # nothing to choose: all run to their end at once
-    run = partial(fit, x=x, sample_weight=weight, ridge=ridge, tol=tol)
     short_steps = jnp.minimum(short_steps, max_steps)
-    fits = each(lambda seed: run(begin(seed), max_steps=short_steps), seeds)
+    run = lambda member: resume(member[0], x, weight, ridge, tol, member[1])
     rank = lambda fits: preferred(fits.log_lik, fits.status >= Status.DEGENERATE)
-    short = _comparable(fits.log_lik)
     take = lambda tree, i: jax.tree.map(lambda a: a[i], tree)
-    if n_continued == n_starts:
-        continued = jnp.arange(n_starts)
+    fits = each(lambda seed: begun(begin(seed)), seeds)
+    if n_continued == n_starts:  # nothing to choose: all run to their end at once
+        fits = each(run, (fits, jnp.broadcast_to(max_steps, n_starts)))
+        short, continued = _comparable(fits.log_lik), jnp.arange(n_starts)
+    elif layout == "map":
+        # One after another, a loop over both rounds needs EM only once in the program.
+        def round_(state: tuple[Fit, Array], last: Array) -> tuple[tuple[Fit, Array], Array]:
+            fits, _ = state
+            best = jax.lax.top_k(rank(fits), n_continued)[1]
+            chosen = jnp.zeros(n_starts, bool).at[best].set(True)
+            most = jnp.where(last, jnp.where(chosen, max_steps, -1), short_steps)
+            fits = each(run, (fits, most))
+            return (fits, best), fits.log_lik
+
+        begin_ = (fits, jnp.zeros(n_continued, jnp.int32))
+        (fits, continued), log_lik = jax.lax.scan(round_, begin_, jnp.array([False, True]))
+        short, fits = _comparable(log_lik[0]), take(fits, continued)
     else:
-        continued = jax.lax.top_k(rank(fits), n_continued)[1]
-        fits = each(
-            lambda state: resume(state, x, weight, ridge, tol, max_steps), take(fits, continued)
-        )
+        fits = each(run, (fits, jnp.broadcast_to(short_steps, n_starts)))
+        short, continued = _comparable(fits.log_lik), jax.lax.top_k(rank(fits), n_continued)[1]
+        most = jnp.broadcast_to(max_steps, n_continued)
+        fits = each(run, (take(fits, continued), most))
     best = take(fits, jnp.argmax(rank(fits)))
     return BestFit(best, short, continued, _comparable(fits.log_lik))
 
@@ -134,7 +168,7 @@ def best_of(
 @partial(jax.jit, static_argnames=("k", "family", "start", "n_starts", "n_continued", "layout"))
 def _fit_best(
     key: Key,
-    x: Float[Array, "n d"],
+    x: Float[Array, "n d"] | Observed,
     weight: Float[Array, " n"],
     limits: Limits,
     k: int,
@@ -146,8 +180,9 @@ def _fit_best(
 ) -> BestFit:
     active = jnp.asarray(k)
     keys = jax.random.split(key, n_starts)
-    seeds = draw_seeds(keys, x, weight, active[None], k, start, LAYOUTS[layout])
-    begin = lambda seed: from_seeds(seed, x, weight, active, k, family, start)
+    rows = complete(x, weight)
+    seeds = draw_seeds(keys, rows, weight, active[None], k, start, LAYOUTS[layout])
+    begin = lambda seed: from_seeds(seed, rows, weight, active, k, family, start)
     first = jax.tree.map(lambda a: a[0], seeds)
     return best_of(begin, first, x, weight, limits, n_continued, layout)
 
@@ -167,6 +202,7 @@ def fit_best(
     tol: Scalar = 1e-4,
     max_steps: int | Int[Array, ""] = 200,
     layout: str | None = None,
+    missing: bool = False,
 ) -> BestFit:
     """Runs EM from many starts and returns the best: short runs first, the best continued.
 
@@ -187,14 +223,15 @@ def fit_best(
         tol: as in `fit`.
         max_steps: the most M-steps of a start, its short run included.
         layout: a name in `restarts.LAYOUTS`; by default `map` on CPU and `vmap` elsewhere.
+        missing: as in `fit`; starts are as in `init`.
 
     Raises:
         TypeError, ValueError: bad rows, weights or key; counts out of range; an unknown name; a
-            negative number.
+            negative number; gaps in a family that knows none.
     """
     where = "gmm.fit_best"
     checks.key(where, key)
-    x, k = rows_and_count(where, x, n_components)
+    x, k = rows_and_count(where, x, n_components, missing)
     kind = family_of(where, family)
     if isinstance(kind, NamedFamily):  # the others are for more features than rows
         checks.upright(where, "x", x)
@@ -203,7 +240,26 @@ def fit_best(
     weight = row_weights(where, x, sample_weight)
     numbers = limits(where, x.dtype, ridge, tol, max_steps, short_steps)
     layout = layout_or_default(where, layout)
-    return _fit_best(key, x, weight, numbers, k, kind, start, n_starts, n_continued, layout)
+    rows = x
+    if missing:
+        check_columns(where, x, weight)
+        rows, weight = rows_with_gaps(where, x, weight, kind, k)
+    return _fit_best(key, rows, weight, numbers, k, kind, start, n_starts, n_continued, layout)
+
+
+def rows_with_gaps(
+    where: str, x: Float[Array, "n d"], weight: Float[Array, " n"], family: Family, k: int
+) -> tuple[Observed, Float[Array, " n"]]:
+    """Returns `observe`, for a family of which there is no mixture yet."""
+    variances = jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
+    cov = jax.eval_shape(lambda v: family.from_variances(v, k), variances)
+    rule_of(where, cov)
+    return observe(x, weight, cov, k)
+
+
+def complete(x: Float[Array, "n d"] | Observed, weight: Float[Array, " n"]) -> Float[Array, "n d"]:
+    """Returns rows without gaps, for starts; `weight` is zero for rows of nothing else."""
+    return fill(x.x, weight)[0] if isinstance(x, Observed) else x
 
 
 def starts_and_continued(

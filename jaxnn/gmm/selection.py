@@ -19,6 +19,7 @@ from jaxnn import checks
 from jaxnn.gmm.criteria import fit_and_entropy, n_parameters
 from jaxnn.gmm.families import family_of
 from jaxnn.gmm.family import Family, NamedFamily
+from jaxnn.gmm.missing import Observed, check_columns
 from jaxnn.gmm.model import GMM
 from jaxnn.gmm.moments import row_weights
 from jaxnn.gmm.outcome import Fit, Status
@@ -26,9 +27,11 @@ from jaxnn.gmm.restarts import (
     LAYOUTS,
     Limits,
     best_of,
+    complete,
     layout_or_default,
     limits,
     preferred,
+    rows_with_gaps,
     starts_and_continued,
 )
 from jaxnn.gmm.starts import STARTS, Seeds, draw_seeds, from_seeds
@@ -50,16 +53,16 @@ class Candidates(NamedTuple):
 
 @partial(jax.jit, static_argnames=("k", "start", "layout"))
 def _draw(
-    keys: Array, x: Float[Array, "n d"], weight: Float[Array, " n"], active: Int[Array, " m"],
-    *, k: int, start: str, layout: str,
+    keys: Array, x: Float[Array, "n d"] | Observed, weight: Float[Array, " n"],
+    active: Int[Array, " m"], *, k: int, start: str, layout: str,
 ) -> Seeds:  # fmt: skip
-    return draw_seeds(keys, x, weight, active, k, start, LAYOUTS[layout])
+    return draw_seeds(keys, complete(x, weight), weight, active, k, start, LAYOUTS[layout])
 
 
 @partial(jax.jit, static_argnames=("k", "family", "start", "n_continued", "layout"))
 def _fit_family(
     seeds: Seeds,
-    x: Float[Array, "n d"],
+    x: Float[Array, "n d"] | Observed,
     weight: Float[Array, " n"],
     judged: Float[Array, " n"],
     active: Int[Array, " m"],
@@ -72,12 +75,14 @@ def _fit_family(
     layout: str,
 ) -> Candidates:
     """Returns the best start for each number of components, judged on rows of weight `judged`."""
+    rows, missing = complete(x, weight), isinstance(x, Observed)
+    seen = x.x if isinstance(x, Observed) else x
 
     def candidate(member: tuple[Seeds, Int[Array, ""]]) -> Candidates:
         drawn, use = member
-        begin = lambda seed: from_seeds(seed, x, weight, use, k, family, start)
+        begin = lambda seed: from_seeds(seed, rows, weight, use, k, family, start)
         best = best_of(begin, drawn, x, weight, limits, n_continued, layout).fit
-        log_lik, entropy = fit_and_entropy(best.mixture, x, judged)
+        log_lik, entropy = fit_and_entropy(best.mixture, seen, judged, missing)
         return Candidates(best, jnp.asarray(n_parameters(best.mixture)), log_lik, entropy)
 
     return LAYOUTS[layout](candidate, (seeds, active))
@@ -159,6 +164,7 @@ def select(
     tol: Scalar = 1e-4,
     max_steps: int = 200,
     layout: str | None = None,
+    missing: bool = False,
 ) -> Selection:
     """Fits every family with every number of components and returns the best by a criterion.
 
@@ -179,6 +185,7 @@ def select(
         tol: as in `fit`.
         max_steps: as in `fit`.
         layout: as in `fit_best`.
+        missing: as in `fit_best`; criteria are of what was observed.
 
     A candidate that is degenerate (see `Status`) is chosen only if all are.
     The result has shapes that depend on values, so `x` cannot be traced: inside `jit` or `vmap`
@@ -186,14 +193,15 @@ def select(
 
     Raises:
         TypeError, ValueError: bad rows, weights or key; no candidates; counts out of range; an
-            unknown name; a criterion that needs folds without any; no candidate that is finite.
+            unknown name; a criterion that needs folds without any; no candidate that is finite;
+            gaps in a family that knows none.
     """
     where = "gmm.select"
     checks.key(where, key)
     if not checks.concrete(x) or not checks.concrete(sample_weight):
         raise TypeError(f"{where}: x and sample_weight must not be traced; inside jit, vmap or "
                         "grad use gmm.fit_best")  # fmt: skip
-    x = checks.data(where, "x", x)
+    x = checks.data(where, "x", x, missing=missing)
     checks.precise(where, "x", x)
     counts = _counts(where, n_components, x.shape[0])
     kinds = _families(where, families)
@@ -203,6 +211,11 @@ def select(
     checks.in_table(where, "start", start, STARTS)
     n_starts, n_continued = starts_and_continued(where, n_starts, n_continued)
     weight = row_weights(where, x, sample_weight)
+    rows_of = [x for _ in kinds]
+    if missing:
+        check_columns(where, x, weight)
+        seen = [rows_with_gaps(where, x, weight, kind, max(counts)) for kind in kinds.values()]
+        rows_of, weight = [rows for rows, _ in seen], seen[0][1]
     numbers = limits(where, x.dtype, ridge, tol, max_steps, short_steps)
     if folds is not None:
         folds = checks.count(where, "folds", folds, 2, int(jnp.sum(weight > 0)))
@@ -213,7 +226,7 @@ def select(
     active = jnp.asarray(counts)
     held = [] if folds is None else list(_dealt(key_folds, weight, folds))
     results = _fit_all(
-        jax.random.split(key_starts, n_starts), x, [(weight, weight)] +
+        jax.random.split(key_starts, n_starts), rows_of, [(weight, weight)] +
         [(weight - part, part) for part in held], active, numbers,
         k=max(counts), families=list(kinds.values()), start=start, n_continued=n_continued,
         layout=layout_or_default(where, layout),
@@ -234,30 +247,34 @@ def select(
 
 
 def _fit_all(
-    keys: Array, x: Array, splits: list[tuple[Array, Array]], active: Array, numbers: Limits,
-    *, k: int, families: Sequence[Family], start: str, n_continued: int, layout: str,
+    keys: Array, x: Sequence[Array | Observed], splits: list[tuple[Array, Array]], active: Array,
+    numbers: Limits, *, k: int, families: Sequence[Family], start: str, n_continued: int,
+    layout: str,
 ) -> list[list[Candidates]]:  # fmt: skip
     """Returns the candidates of each family for each pair of weights to fit and to judge by.
+
+    `x` holds the rows as each family takes them.
 
     Tracing stays in this thread, whose settings JAX would not find in others; compiling and
     running, which leave Python, go side by side.
     """
     weight = splits[0][0]
-    draw = _draw.lower(keys, x, weight, active, k=k, start=start, layout=layout)
+    draw = _draw.lower(keys, x[0], weight, active, k=k, start=start, layout=layout)
     seeds = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), draw.out_info)
     fit = [
-        _fit_family.lower(seeds, x, weight, weight, active, numbers, k=k, family=family,
+        _fit_family.lower(seeds, rows, weight, weight, active, numbers, k=k, family=family,
                           start=start, n_continued=n_continued, layout=layout)
-        for family in families
+        for family, rows in zip(families, x, strict=True)
     ]  # fmt: skip
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         draw, *fit = pool.map(lambda lowered: lowered.compile(), [draw, *fit])
 
         def candidates(job: tuple[int, Any, tuple[Array, Array]]) -> Candidates:
             program, seeds, (weight, judged) = job
-            return jax.block_until_ready(fit[program](seeds, x, weight, judged, active, numbers))
+            done = fit[program](seeds, x[program], weight, judged, active, numbers)
+            return jax.block_until_ready(done)
 
-        drawn = list(pool.map(lambda split: draw(keys, x, split[0], active), splits))
+        drawn = list(pool.map(lambda split: draw(keys, x[0], split[0], active), splits))
         jobs = [(i, drawn[j], split) for j, split in enumerate(splits) for i in range(len(fit))]
         done = list(pool.map(candidates, jobs))
     return [done[i : i + len(fit)] for i in range(0, len(done), len(fit))]
