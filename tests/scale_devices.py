@@ -1,13 +1,15 @@
 """Checks on eight virtual devices of one process; oracle: the plain functions on one device."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-from children import free_port, main, refused
+from children import free_port, log_density, main, refused
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxnn import gmm, kde, mlp, scale, sweep, train
-from jaxnn.scale import meshes
+from jaxnn.scale import meshes, rows
 from jaxnn.scale.gmm import em
 from jaxnn.sweep import chunks, layouts
 
@@ -19,7 +21,11 @@ N = 203  # no multiple of eight
 X = rng.normal(size=(N, 2)) + 3 * rng.integers(3, size=(N, 1))
 W = rng.uniform(0.5, 1.5, N)
 ROWS = train.Batch(x=X, weight=W)
-START = gmm.init(jax.random.key(0), X, 3)
+START = gmm.GMM(
+    log_weights=jnp.log(jnp.full(3, 1 / 3)),
+    means=jnp.array([[0.0, 1.0], [3.0, 2.0], [6.0, 7.0]]),
+    cov=gmm.Full(jnp.tile(jnp.eye(2), (3, 1, 1))),
+)
 EXPLICIT = jax.make_mesh((4, 2), ("a", "b"), axis_types=(AxisType.Explicit,) * 2)
 AUTO = jax.make_mesh((2, 4), ("a", "b"), axis_types=(AxisType.Auto,) * 2)
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
@@ -57,12 +63,16 @@ def check_em_on_meshes_of_any_axes_and_kinds():
 
 
 def check_rows_may_lie_anywhere_in_this_process():
-    """J15: committed to another device than the mixture, or sharded over another mesh."""
+    """J15, J16: committed to another device, by DLPack, or sharded over another mesh."""
     expected = gmm.fit(START, X[:200], max_steps=3).mixture
     far = jax.device_put(X[:200], jax.devices()[5])
+    foreign = jnp.from_dlpack(X[:200].copy())
+    assert foreign.committed
+    spread = rows.spread("test", meshes.team("test", None), foreign)
+    assert len(next(spread.chunks(0)).x.sharding.device_set) == 8
     cut = jax.device_put(X[:200], NamedSharding(EXPLICIT, PartitionSpec("a")))
-    for rows in (far, cut):
-        close(scale.gmm.fit(START, rows, mesh=scale.mesh(jax.devices()[:3]), max_steps=3).mixture,
+    for given in (far, cut, foreign):
+        close(scale.gmm.fit(START, given, mesh=scale.mesh(jax.devices()[:3]), max_steps=3).mixture,
               expected)  # fmt: skip
 
 
@@ -104,7 +114,7 @@ def check_stepwise_em_takes_batches_of_that_many_rows():
 def check_densities_with_shared_queries_and_with_shared_points():
     model = kde.fit(X, sample_weight=W)
     queries = X[:43] + 0.1
-    expected = kde.log_prob(model, queries)
+    expected = log_density(X, W, np.asarray(model.bandwidth), queries)
     close(scale.kde.log_prob(model, queries), expected)
     close(scale.kde.log_prob(model, queries, mesh=EXPLICIT, chunk=20), expected)
     points = scale.kde.fit(ROWS, chunk=90)
@@ -169,22 +179,25 @@ def check_a_sweep_over_devices_is_that_of_one_without_a_collective():
 
 
 def check_a_gradient_is_one_all_reduce_on_any_mesh():
-    expected = DESCEND(NET, BATCH, None)
+    alone = jax.jit(DESCEND)
     few = BATCH._replace(weight=jnp.where(jnp.arange(N) < 5, BATCH.weight, 0))
     for mesh in (scale.mesh(), EXPLICIT):
         parallel = scale.data_parallel(DESCEND, mesh)
         assert parallel == scale.data_parallel(DESCEND, mesh)  # hence one program
-        close(jax.jit(parallel)(NET, BATCH, None), expected)
-        close(parallel(NET, few, None), DESCEND(NET, few, None))  # most devices weigh nothing
+        together = jax.jit(parallel)
+        close(together(NET, BATCH, None), alone(NET, BATCH, None))
+        close(together(NET, few, None), alone(NET, few, None))  # most devices weigh nothing
         with jax.set_mesh(mesh):
-            close(jax.jit(parallel)(NET, BATCH, None), expected)
+            close(together(NET, BATCH, None), alone(NET, BATCH, None))
     assert collectives(jax.jit(parallel).lower(NET, BATCH, None)) == 1
 
 
 def check_dropout_masks_differ_between_devices():
     value = lambda params, batch, key: (jax.random.uniform(key) + 0 * params.sum(), 0 * params)
-    found = scale.data_parallel(value, scale.mesh())(jnp.ones(1), BATCH, jax.random.key(0))[0]
-    each = [jax.random.uniform(jax.random.fold_in(jax.random.key(0), i)) for i in range(8)]
+    parallel = jax.jit(scale.data_parallel(value, scale.mesh()))
+    found = parallel(jnp.ones(1), BATCH, jax.random.key(0))[0]
+    keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(0)))(np.arange(8))
+    each = jax.vmap(jax.random.uniform)(keys)
     mass = np.array([p.sum() for p in np.split(np.pad(W, (0, 5)), 8)])
     close(found, mass @ np.array(each) / mass.sum())
 

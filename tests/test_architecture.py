@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "checks": {"types"},
     "memory": {"checks"},
     "shapes": set(),
+    "signals": set(),
     "draws": {"types"},
     "linalg": BASE,
     "metrics": BASE,
@@ -35,15 +36,16 @@ MAY_IMPORT = {
     "dbn": BASE | {"mlp", "rbm"},
     "train": BASE | {"draws"},
     "hopfield": BASE,
-    "sweep": BASE,
+    "sweep": BASE | {"signals"},
     "plot": set(),
     "bars": set(),
     # Around the core: what it is joined to, kept in, and spread over.
     "mdn": BASE | {"gmm", "mlp"},
     "bridge": BASE | {"mlp", "train"},
     "files": BASE | {"gmm", "kde", "mdn", "mlp", "neuron", "perceptron", "rbm", "train"},
-    "scale": BASE | {"files", "gmm", "kde", "linalg", "mlp", "sweep", "train"},
-}
+    "scale": BASE | {"files", "gmm", "kde", "linalg", "mlp", "signals", "sweep",
+                     "train"},
+}  # fmt: skip
 BANNED = {"print", "jax.config.update", "jax.random.key", "jax.random.PRNGKey"}
 # Declarations only: nothing to run, so nothing to test.
 NO_MIRROR = {"types.py", "gmm/family.py", "train/state.py"}
@@ -51,11 +53,11 @@ OUTSIDE = {"jax", "jaxtyping", "optax"}
 STANDARD = {"collections", "concurrent", "dataclasses", "difflib", "enum", "functools", "importlib",
             "itertools", "math", "os", "typing", "warnings", "weakref"}  # fmt: skip
 MORE = {  # what a part may import from outside besides
+    "signals": {"signal", "threading"},
     "plot": {"matplotlib", "cycler", "numpy", "contextlib"},
     "bridge": {"flax", "hashlib", "numpy", "pathlib", "safetensors"},
     "files": {"hashlib", "json", "numpy", "pathlib", "safetensors"},
-    "sweep": {"contextlib", "json", "numpy", "optuna", "pandas", "pathlib", "signal", "threading",
-              "time"},
+    "sweep": {"contextlib", "json", "numpy", "optuna", "pandas", "pathlib", "signal", "time"},
     "scale": {"contextlib", "errno", "fcntl", "hashlib", "json", "numpy", "orbax", "pathlib",
               "pyarrow", "queue", "shutil", "signal", "socket", "subprocess", "sys", "threading",
               "time"},

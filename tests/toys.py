@@ -69,3 +69,20 @@ def alone(hp: dict[str, Any], keys: Any, scale: float, pieces: Any) -> dict[str,
     ]
     w = (scale * (1 - np.asarray(hp["rate"]))) ** pieces
     return {"w": w, "noise": np.array(noise), "t": pieces}
+
+
+def every_kind(seed: int = 0) -> dict[str, Any]:
+    """Every kind of leaf that a state has, and parts without any."""
+    draw = np.random.default_rng(seed)
+    return {
+        "params": (jnp.asarray(draw.normal(size=(3, 2))), None),
+        "single": jnp.asarray(draw.normal(size=4), jnp.float32),
+        "half": jnp.asarray(draw.normal(size=4), jnp.bfloat16),
+        "step": jnp.asarray(seed, jnp.int32),
+        "flag": jnp.asarray(True),
+        "empty": (),
+        "no rows": jnp.zeros((3, 0), jnp.float32),
+        "key": jax.random.key(seed),
+        "other": jax.random.key(seed, impl="rbg"),
+        "old": jax.random.PRNGKey(seed),
+    }

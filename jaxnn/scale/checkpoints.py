@@ -8,7 +8,6 @@ warning, for the one before.
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import warnings
@@ -22,6 +21,7 @@ from jaxtyping import PyTree
 
 from jaxnn import checks
 from jaxnn.scale import folders
+from jaxnn.scale.leaves import described, digest, names, original, plain
 
 WHERE = "scale.checkpoints"
 EXTRA = "checkpoints need orbax; pip install 'jaxnn-functional[scale]'"
@@ -39,50 +39,6 @@ class OtherRun(ValueError):
     """The checkpoints of a folder are whole, and of another run."""
 
 
-def digest(tree: PyTree) -> str | None:
-    """Returns a SHA-256 of all arrays of a tree; None if other processes hold a part of them."""
-    total = hashlib.sha256(str(jax.tree.structure(tree)).encode())
-    for leaf in jax.tree.leaves(tree):
-        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-            return None
-        plain = leaf
-        if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            total.update(str(jax.random.key_impl(leaf)).encode())
-            plain = jax.random.key_data(leaf)
-        array = np.ascontiguousarray(plain)
-        total.update(f"{array.dtype}{array.shape}".encode())
-        total.update(array.reshape(-1).view(np.uint8).data)
-    return total.hexdigest()
-
-
-def plain(tree: PyTree) -> tuple[dict[str, Any], list[str | None]]:
-    """Returns the leaves of a tree by number, keys as their bits, and the kinds of the keys."""
-    arrays, impls = {}, []
-    for i, leaf in enumerate(jax.tree.leaves(tree)):
-        typed = jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
-        impls.append(str(jax.random.key_impl(leaf)) if typed else None)
-        arrays[f"{i:05d}"] = jax.random.key_data(leaf) if typed else leaf
-    return arrays, impls
-
-
-def original(arrays: dict[str, Any], impls: list[str | None], like: PyTree) -> PyTree:
-    """Returns what `plain` was given, in the structure of `like` (a pytree or its structure)."""
-    leaves = [
-        array if impl is None else jax.random.wrap_key_data(array, impl=impl)
-        for (_, array), impl in zip(sorted(arrays.items()), impls, strict=True)
-    ]
-    tree = like if isinstance(like, jax.tree_util.PyTreeDef) else jax.tree.structure(like)
-    return jax.tree.unflatten(tree, leaves)
-
-
-def _described(tree: PyTree) -> list[list[Any]]:
-    """Returns shape and dtype of each array, as JSON has them."""
-    arrays, _ = plain(tree)
-    # The dtype of its own: without x64 JAX would call a float64 array of NumPy a float32 one.
-    kind = lambda a: getattr(a, "dtype", None) or jnp.result_type(a)
-    return [[list(jnp.shape(a)), str(kind(a))] for _, a in sorted(arrays.items())]
-
-
 class Checkpoints:
     """The checkpoints of one run in one folder; a context manager.
 
@@ -94,7 +50,7 @@ class Checkpoints:
 
     Raises:
         ValueError: The folder holds checkpoints and `resume` is off, or those of another run, or
-            another process is at work in it.
+            another process is at work in it, or a symbolic link leads out of it.
         OSError: The folder cannot be made or written.
         TypeError: `facts` is no JSON.
         ImportError: There is no orbax.
@@ -113,6 +69,7 @@ class Checkpoints:
         self.saved: int | None = None
         self._lock = None
         folders.writable(WHERE, self.folder)
+        folders.enclosed(WHERE, self.folder)
         self._lock = folders.locked(WHERE, self.folder)
         try:
             self._open(keep)
@@ -167,9 +124,11 @@ class Checkpoints:
         again.  So does a fault of the one before, which only shows now.  `note` is JSON.
         """
         arrays, impls = plain(state)
+        if jax.process_count() > 1:  # orbax takes arrays of JAX for parts of those of all processes
+            arrays = {name: np.asarray(array) for name, array in arrays.items()}
         about = {
-            "facts": self.facts, "impls": impls, "arrays": _described(state),
-            "digest": digest(arrays), "note": note,
+            "facts": self.facts, "impls": impls, "arrays": described(state),
+            "names": names(state), "digest": digest(arrays), "note": note,
         }  # fmt: skip
         filled = {name: array for name, array in arrays.items() if np.size(array)}  # orbax's wish
         args = self._args
@@ -250,11 +209,23 @@ class Checkpoints:
                     f"{WHERE}: the checkpoints in {self.folder} must be of this run, but "
                     f"{name} was {_short(theirs.get(name))} and is {_short(mine.get(name))} now"
                 )
+        for ours, theirs in zip(names(like), about["names"], strict=False):
+            if ours != theirs:  # as of another optimizer
+                raise OtherRun(
+                    f"{WHERE}: the checkpoints in {self.folder} must hold the state of this run, "
+                    f"but one of its arrays is state{theirs} there and state{ours} now"
+                )
         structure = isinstance(like, jax.tree_util.PyTreeDef)
+        impls = about["impls"] if structure else plain(like)[1]
+        if impls != about["impls"]:
+            raise OtherRun(
+                f"{WHERE}: the checkpoints in {self.folder} must hold random keys as this run has "
+                f"them, {_short(impls)}, got {_short(about['impls'])}"
+            )
         if (
             len(about["arrays"]) != like.num_leaves
             if structure
-            else about["arrays"] != _described(like)
+            else about["arrays"] != described(like)
         ):
             raise OtherRun(
                 f"{WHERE}: the checkpoints in {self.folder} must hold the state of this run, but "

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, UInt32
 
 from jaxnn.scale import meshes, processes
-from jaxnn.scale.checkpoints import digest
+from jaxnn.scale.leaves import digest
 from jaxnn.scale.rows import Rows
 from jaxnn.train.data import Batch
 

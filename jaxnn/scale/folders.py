@@ -17,6 +17,18 @@ def writable(where: str, folder: Path) -> None:
         ) from None
 
 
+def enclosed(where: str, folder: Path) -> None:
+    """Raises ValueError if a symbolic link in the folder leads out of it."""
+    home = folder.resolve()
+    for here, folders, files in os.walk(folder):
+        for path in (Path(here) / name for name in (*folders, *files)):
+            if path.is_symlink() and not path.resolve().is_relative_to(home):
+                raise ValueError(
+                    f"{where}: folder must hold no symbolic link that leads out of it, got "
+                    f"{path} to {path.resolve()}; remove it"
+                )
+
+
 def locked(where: str, folder: Path) -> int:
     """Returns an open lock on the folder, which the system takes back when this process ends."""
     handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)

@@ -116,7 +116,7 @@ def log_prob(
             `Points` of `fit`, of which each has a share.
         x: queries (m, d), an array or a source.  Of a `KDE` those of this process; of `Points` the
             same ones in every process, and not more than fit into memory `chunk` at a time: each
-            chunk takes one pass over the points.
+            chunk takes one pass over the points.  Weights of queries are not looked at.
         mesh: whose devices share the queries of a `KDE`; by default all.  `Points` have theirs.
         chunk: queries at a time.
 
@@ -133,7 +133,7 @@ def log_prob(
     # Each process has its own queries, and asks nobody.
     team = meshes.team(where, mesh)
     team = Team(all=team.here, here=team.here)
-    queries = spread(where, team, x, chunk)
+    queries = spread(where, team, _unweighted(x), chunk)
     _check(where, queries, model.points.shape[1], model.points.dtype)
     copies = meshes.everywhere(team, model)
     parts = []
@@ -142,6 +142,16 @@ def log_prob(
             density = meshes.each_alone(_log_density, team.here, copies, part)
             parts.append(np.asarray(density)[real])
     return _whole(parts, model.points.dtype)
+
+
+def _unweighted(x: Given) -> Given:
+    """Returns queries without weights: for `Rows`, what weighs nothing only fills a chunk up."""
+    if isinstance(x, Batch):
+        return x._replace(weight=None)
+    if isinstance(x, Source):
+        read = lambda size, turn: (b._replace(weight=None) for b in x.read(size, turn))
+        return x._replace(read=read, like=x.like._replace(weight=None))
+    return x
 
 
 def _log_density(model: KDE, x: Float[Array, "m d"]) -> Float[Array, " m"]:
@@ -198,7 +208,7 @@ def _close(carry: LogSum) -> Float[Array, " m"]:
 def _of_points(where: str, model: Points, x: Given, chunk: int | None) -> Float[np.ndarray, " m"]:
     team = model.rows.team
     alone = meshes.mesh(team.here.devices.ravel()[:1])
-    queries = spread(where, Team(all=alone, here=alone), x, chunk)
+    queries = spread(where, Team(all=alone, here=alone), _unweighted(x), chunk)
     _check(where, queries, model.rows.columns, model.rows.dtype)
     parts = []
     for number, (part, real) in enumerate(_parts(where, queries)):

@@ -6,8 +6,9 @@ from typing import Any
 from jaxtyping import PyTree
 
 from jaxnn import checks
-from jaxnn.scale.checkpoints import Checkpoints, Restored
-from jaxnn.scale.resumable import Due, Saving, Stops, all_facts, stop
+from jaxnn.scale.checkpoints import Restored
+from jaxnn.scale.one_writer import checkpoints
+from jaxnn.scale.resumable import Due, Saving, all_facts, asked, signals_noted, stop
 
 
 class _Stopped(Exception):
@@ -15,7 +16,7 @@ class _Stopped(Exception):
 
 
 class Keeper:
-    """The checkpoints of one loop of one process; a context manager around it.
+    """The checkpoints of one loop, of one process or of all of a job; a context manager around it.
 
     SIGTERM and Ctrl-C end it after the running piece: once all is saved, leaving raises `Preempted`
     or KeyboardInterrupt, whose message says how to go on.
@@ -29,16 +30,16 @@ class Keeper:
     def __init__(self, where: str, saving: Saving, facts: dict[str, Any]):
         checks.instance(where, "saving", saving, Saving)
         self._due = Due(where, saving)
-        self._kept = Checkpoints(
+        self._kept = checkpoints(
             saving.folder, all_facts(saving, facts), resume=saving.resume, keep=saving.keep
         )
         self._resume, self._step = saving.resume, 0
         self._last: tuple[PyTree, Any] | None = None
         self._number: int | None = None
-        self._stops = Stops()
+        self._noted = signals_noted()
 
     def __enter__(self) -> "Keeper":
-        self._stops.__enter__()
+        self._noted.__enter__()
         return self
 
     def restore(self, like: PyTree) -> Restored | None:
@@ -50,7 +51,7 @@ class Keeper:
     def piece(self, state: PyTree, note: Any = None) -> None:
         """Takes the state after one more piece; leaves the loop if a signal has come."""
         self._step, self._last = self._step + 1, (state, note)
-        self._number = self._stops.now(self._step)
+        self._number = asked(self._noted, self._step)
         if self._due(self._step) or self._number is not None:
             self._kept.save(self._step, state, note)
         if self._number is not None:
@@ -58,7 +59,7 @@ class Keeper:
 
     def end(self) -> None:
         """Takes leave of a loop that has ended by itself, or because of Ctrl-C."""
-        self._number = self._stops.now(self._step)
+        self._number = asked(self._noted, self._step)
         if self._last is None or self._kept.saved == self._step:
             return
         if self._number is not None or self._due.late:
@@ -68,7 +69,7 @@ class Keeper:
         self, kind: type[BaseException] | None, error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
-        self._stops.__exit__()
+        self._noted.__exit__()
         self._kept.__exit__()
         if self._number is not None and (error is None or isinstance(error, _Stopped)):
             raise stop(self._kept, self._number, self._step) from None

@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxnn.scale import processes
-from jaxnn.scale.checkpoints import Checkpoints, Restored, original, plain
+from jaxnn.scale.checkpoints import Checkpoints, Restored
+from jaxnn.scale.leaves import original, plain
 
 WHERE = "scale.checkpoints"
 ERRORS = (RuntimeError, ValueError, TypeError, OSError, ImportError)
@@ -59,12 +60,12 @@ class OneWriter:
         """After which step the last checkpoint was written; in process 0 alone it can be None."""
         return self._last if self._mine is None else self._mine.saved
 
-    def save(self, step: int, state: PyTree) -> None:
+    def save(self, step: int, state: PyTree, note: Any = None) -> None:
         """Begins to write a checkpoint, as `Checkpoints.save`."""
         arrays, impls = plain(state)
         self._last = step
         if self._mine is not None:
-            self._mine.save(step, original(processes.on_host(arrays), impls, state))
+            self._mine.save(step, original(processes.on_host(arrays), impls, state), note)
 
     def wait(self) -> None:
         """Waits until all is written."""
@@ -73,31 +74,39 @@ class OneWriter:
 
     def restore(self, like: PyTree) -> Restored | None:
         """Returns what process 0 found, as arrays of each process; as `Checkpoints.restore`."""
-        arrays, impls = plain(like)
-        specs = [(np.shape(a), np.dtype(a.dtype)) for _, a in sorted(arrays.items())]
-        empty = {
-            name: np.zeros(shape, dtype)
-            for name, (shape, dtype) in zip(sorted(arrays), specs, strict=True)
-        }
 
         def find() -> bytes:
             assert self._mine is not None
-            found = self._mine.restore(original(empty, impls, like))
+            found = self._mine.restore(_empty(like))
             if found is None:
                 return b""
-            leaves = [np.asarray(a) for _, a in sorted(plain(found.state)[0].items())]
-            return found.step.to_bytes(8, "little") + b"".join(a.tobytes() for a in leaves)
+            arrays, impls = plain(found.state)
+            leaves = [np.asarray(a) for _, a in sorted(arrays.items())]
+            specs = [(list(a.shape), str(a.dtype)) for a in leaves]
+            head = json.dumps([found.step, found.note, impls, specs]).encode()
+            return b"".join([len(head).to_bytes(8, "little"), head, *(a.tobytes() for a in leaves)])
 
         data = told(find)
         if not data:
             return None
-        at, found = 8, {}
-        for name, (shape, dtype) in zip(sorted(arrays), specs, strict=True):
+        at = 8 + int.from_bytes(data[:8], "little")
+        step, note, impls, specs = json.loads(data[8:at])
+        found = {}
+        for i, (shape, name) in enumerate(specs):
+            dtype = jnp.dtype(name)
             size = int(np.prod(shape, dtype=int)) * dtype.itemsize
-            found[name] = np.frombuffer(data[at : at + size], dtype).reshape(shape)
+            found[f"{i:05d}"] = np.frombuffer(data[at : at + size], dtype).reshape(shape)
             at += size
-        step = int.from_bytes(data[:8], "little")
-        return Restored(step, original(found, impls, like), None)
+        return Restored(step, original(found, impls, like), note)
+
+
+def _empty(like: PyTree) -> PyTree:
+    """Returns what `Checkpoints.restore` takes to return NumPy arrays."""
+    if isinstance(like, jax.tree_util.PyTreeDef):
+        return like
+    arrays, impls = plain(like)
+    empty = {name: np.zeros(np.shape(a), np.dtype(a.dtype)) for name, a in arrays.items()}
+    return original(empty, impls, like)
 
 
 def told(act: Callable[[], bytes]) -> bytes:

@@ -23,6 +23,7 @@ from jaxnn import checks
 
 GRACE = 2.0  # seconds
 WIDTH = 200  # bytes of a fact that are compared and shown
+_MARKS: list[socket.socket] = []  # this process's number, while it has one
 NAMES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
 
@@ -50,12 +51,13 @@ def join(
         heartbeat: seconds of silence after which a process is taken for dead.
 
     Raises:
-        TypeError, ValueError: some of the three missing; a number out of range; an address without
-            a port; a port that is taken.
+        TypeError, ValueError: some of the three missing; a number out of range, or one that another
+            process has; an address without a port; a port that is taken.
         RuntimeError: JAX has computed already, or has joined before; process 0 cannot be reached.
 
-    Where others are missing or a number is given twice, JAX ends the process (SIGABRT) a few
-    seconds after `timeout`; a line on stderr says why.
+    Where others are missing, JAX ends the process (SIGABRT) a few seconds after `timeout`; a line
+    on stderr says why.  Where two machines have the same number, it ends one at once, with
+    ALREADY_EXISTS; on one machine (Linux) the second gets a ValueError.
     """
     where = "scale.join"
     given = dict(zip(NAMES, (coordinator, processes, process), strict=True))
@@ -72,10 +74,15 @@ def join(
     if not cluster:
         options = _numbers(where, found)
         late = _late(where, timeout, **options)
-        if options["process_id"] == 0:
-            _free(where, options["coordinator_address"])
-        else:
-            _reach(late, options["coordinator_address"], timeout)
+        _take(where, **options)
+        try:
+            if options["process_id"] == 0:
+                _free(where, options["coordinator_address"])
+            else:
+                _reach(late, options["coordinator_address"], timeout)
+        except BaseException:
+            _give_back()
+            raise
     # JAX aborts the process when others are missing, before Python can say why.
     explain = threading.Timer(timeout, lambda: sys.stderr.write(f"{late}\n"))
     explain.daemon = True
@@ -92,6 +99,7 @@ def join(
         if "before any JAX" in why:
             why = ("must be called before anything is computed, got JAX at work already; "
                    "call it first in the program")  # fmt: skip
+        _give_back()
         raise RuntimeError(f"{where}: {why}") from None
     finally:
         explain.cancel()
@@ -111,6 +119,7 @@ def leave() -> None:
         if jax.process_index() == 0:
             time.sleep(GRACE)  # the others take their leave of the service that runs here
         jax.distributed.shutdown()
+        _give_back()
 
 
 def _numbers(where: str, found: dict[str, Any]) -> dict[str, Any]:
@@ -135,6 +144,31 @@ def _numbers(where: str, found: dict[str, Any]) -> dict[str, Any]:
         "num_processes": numbers["processes"],
         "process_id": numbers["process"],
     }
+
+
+def _take(where: str, coordinator_address: str, num_processes: int, process_id: int) -> None:
+    """Raises ValueError if another process of this machine has the same number in the same job.
+
+    By a name that Linux lets one process have at a time, and takes back when it ends.
+    """
+    if sys.platform != "linux":
+        return
+    mark = socket.socket(socket.AF_UNIX)
+    try:
+        mark.bind(f"\0jaxnn {coordinator_address} {process_id}")
+    except OSError:
+        mark.close()
+        raise ValueError(
+            f"{where}: process must be a number of its own, from 0 to {num_processes - 1}, but "
+            f"another process on this machine is {process_id} of the job at {coordinator_address}"
+        ) from None
+    _give_back()
+    _MARKS.append(mark)
+
+
+def _give_back() -> None:
+    while _MARKS:
+        _MARKS.pop().close()
 
 
 def _free(where: str, address: str) -> None:

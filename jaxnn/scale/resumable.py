@@ -7,7 +7,6 @@ pieces: the state is saved first, in all processes of a job after the same piece
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -19,8 +18,10 @@ from jaxtyping import Array, PyTree
 
 from jaxnn import checks
 from jaxnn.scale import processes
-from jaxnn.scale.checkpoints import Checkpoints, digest
+from jaxnn.scale.checkpoints import Checkpoints
+from jaxnn.scale.leaves import digest
 from jaxnn.scale.one_writer import OneWriter, checkpoints
+from jaxnn.signals import Noted
 from jaxnn.types import Key, Segments
 
 WHERE = "scale.run"
@@ -82,47 +83,26 @@ class Due:
         return True
 
 
-class Stops:
-    """Notes SIGTERM and the first Ctrl-C, instead of breaking off; a second one breaks off.
+def signals_noted() -> Noted:
+    """Returns what notes SIGTERM and Ctrl-C, for `asked` to ask.
 
     In a job of many processes JAX's own runtime takes SIGTERM and tells all at which step to stop;
     Ctrl-C in one of them is passed on to it.
     """
+    if jax.process_count() == 1:
+        return Noted(signal.SIGTERM, signal.SIGINT)
+    return Noted(signal.SIGINT, then=lambda _: os.kill(os.getpid(), signal.SIGTERM))
 
-    def __init__(self) -> None:
-        self.signal: int | None = None
-        self._before: dict[int, Any] = {}
-        self._alone = jax.process_count() == 1
 
-    def __enter__(self) -> "Stops":
-        if threading.current_thread() is threading.main_thread():
-            numbers = (signal.SIGTERM, signal.SIGINT) if self._alone else (signal.SIGINT,)
-            for number in numbers:
-                self._before[number] = signal.signal(number, self._note)
-        return self
+def asked(noted: Noted, step: int) -> int | None:
+    """Returns the signal that ends the run after this step, in all processes at once."""
+    if jax.process_count() == 1:
+        return noted.first
+    from jax.experimental import multihost_utils
 
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
-
-    def _note(self, number: int, frame: Any) -> None:
-        if self.signal is not None:
-            self.__exit__()
-            raise KeyboardInterrupt
-        self.signal = number
-        if not self._alone:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    def now(self, step: int) -> int | None:
-        """Returns the signal that ends the run after this step, in all processes at once."""
-        if self._alone:
-            return self.signal
-        from jax.experimental import multihost_utils
-
-        if multihost_utils.reached_preemption_sync_point(step):
-            return self.signal or signal.SIGTERM
-        return None
+    if multihost_utils.reached_preemption_sync_point(step):
+        return noted.first or signal.SIGTERM
+    return None
 
 
 def stop(checkpoints: Checkpoints | OneWriter, number: int, step: int) -> BaseException:
@@ -177,7 +157,7 @@ def loop(
     number = None
     with (
         checkpoints(saving.folder, facts, resume=saving.resume, keep=saving.keep) as kept,
-        Stops() as stops,
+        signals_noted() as noted,
     ):
         if saving.resume:
             found = kept.restore((state, np.asarray(more)))
@@ -187,7 +167,7 @@ def loop(
         while more and number is None:
             state, more = advance(state)
             step += 1
-            number = stops.now(step)
+            number = asked(noted, step)
             if due(step) or number is not None or (not more and due.late):
                 kept.save(step, (state, np.asarray(more)))
             if look is not None:

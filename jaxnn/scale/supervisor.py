@@ -6,20 +6,39 @@ came after the last one.  On many machines the scheduler does the same (Slurm's 
 Kubernetes); exit code 75 asks for it.
 """
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
 from jaxnn import checks
+from jaxnn.signals import Noted
 
 WHERE = "scale.supervise"
 POLITE = 5.0  # seconds that processes have to end by themselves once one of them has failed
-PATIENT = 60.0  # seconds that they have to save and end when they are asked to
+PATIENT = 60.0  # seconds that they have to save and end when they are asked to, or one of them was
+SAVED = (75, 128 + signal.SIGINT)  # exit codes of one that was asked to stop, as `scale.run` has it
 REFUSED = 2  # exit code for what would be refused again
+# A process that does nothing but wait for the end of a pipe that the supervisor holds open, which
+# comes whatever happens to it.  Then it kills those whose numbers came through, and not since with
+# a minus, and what they have started.  Any command is served so, and one that hangs.
+KEEPER = """
+import os, sys
+kept = set()
+for line in sys.stdin:
+    number = int(line)
+    (kept.add if number > 0 else kept.discard)(abs(number))
+for number in kept:
+    try:
+        getattr(os, "killpg", os.kill)(number, 9)
+    except OSError:
+        pass
+"""
 
 
 def supervise(
@@ -32,7 +51,8 @@ def supervise(
 
     Once one process has failed the others have a few seconds to end, and are killed.  Then all
     start again, at a new port, until the job is done or was started again `restarts` times; not
-    after exit code 2, which stands for a mistake in the command.
+    after exit code 2, which stands for a mistake in the command.  If this process itself is
+    killed, they are, too: nobody goes on without one that watches.
 
     Args:
         commands: `attempt -> commands`; attempts count from 0, and those after it shall go on from
@@ -51,16 +71,16 @@ def supervise(
     """
     restarts = checks.count(WHERE, "restarts", restarts, least=0)
     code = 0
-    with _Asked() as asked:
+    with Noted(signal.SIGTERM, signal.SIGINT) as asked:
         for attempt in range(restarts + 1):
             job = _Job(commands(attempt), tell)
             try:
                 code = job.end(asked)
             finally:
                 job.kill()
-            if asked.signal == signal.SIGINT:
+            if asked.first == signal.SIGINT:
                 raise KeyboardInterrupt("the job was told to stop")
-            if asked.signal is not None or code in (0, REFUSED):
+            if asked.first is not None or code in (0, REFUSED):
                 return code
             if attempt < restarts:
                 tell(f"the job is started again, {attempt + 1} of {restarts}: {job.why}")
@@ -69,57 +89,59 @@ def supervise(
     return code
 
 
-class _Asked:
-    """Which signal this process was sent, instead of what it would do."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-        self._before: dict[int, object] = {}
-
-    def __enter__(self) -> "_Asked":
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore
-
-    def _note(self, number: int, frame: object) -> None:
-        if self.signal is not None:
-            raise KeyboardInterrupt
-        self.signal = number
-
-
 class _Job:
     """The processes of one attempt."""
 
     def __init__(self, commands: Sequence[Sequence[str]], tell: Callable[[str], None]):
-        port = free_port()
         self.why = ""
-        # In sessions of their own: Ctrl-C reaches them through the supervisor alone.
-        self.children = [
-            subprocess.Popen(
-                command, env=environment(i, len(commands), port), text=True, errors="replace",
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            for i, command in enumerate(commands)
-        ]  # fmt: skip
-        self._readers = [
-            threading.Thread(target=_pass_on, args=(child.stdout, f"[{i}] ", tell), daemon=True)
-            for i, child in enumerate(self.children)
-        ]
-        for reader in self._readers:
-            reader.start()
+        self.children: list[subprocess.Popen[str]] = []
+        self._readers: list[threading.Thread] = []
+        self._kept: set[int] = set()
+        self._keeper = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", KEEPER], text=True, stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        port = free_port()
+        try:
+            for i, command in enumerate(commands):
+                self._start(command, environment(i, len(commands), port), f"[{i}] ", tell)
+        except BaseException:
+            self.kill()
+            raise
 
-    def end(self, asked: _Asked) -> int:
+    def _start(
+        self, command: Sequence[str], variables: dict[str, str], name: str,
+        tell: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        # In a session of its own: Ctrl-C reaches it through the supervisor alone.
+        child = subprocess.Popen(
+            command, env=variables, text=True, errors="replace", stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        self.children.append(child)
+        self._keep(child.pid, True)
+        reader = threading.Thread(target=_pass_on, args=(child.stdout, name, tell), daemon=True)
+        reader.start()
+        self._readers.append(reader)
+
+    def _keep(self, number: int, alive: bool) -> None:
+        """Tells the keeper of a process; of one that has ended, whose number is free again, too."""
+        if alive == (number in self._kept):
+            return
+        (self._kept.add if alive else self._kept.discard)(number)
+        with contextlib.suppress(OSError):  # it may have been killed as well
+            assert self._keeper.stdin is not None
+            self._keeper.stdin.write(f"{number if alive else -number}\n")
+            self._keeper.stdin.flush()
+
+    def end(self, asked: Noted) -> int:
         """Waits until all have ended, or one has failed and the others have had their time."""
         code, until = 0, float("inf")
         passed_on = False
         while time.monotonic() < until:
             codes = [child.poll() for child in self.children]
+            for child, found in zip(self.children, codes, strict=True):
+                self._keep(child.pid, found is None)
             failed = [i for i, found in enumerate(codes) if found]
             if failed and not self.why:
                 first = failed[0]
@@ -127,8 +149,9 @@ class _Job:
                 code = found if found > 0 else 128 - found
                 how = f"exit code {found}" if found > 0 else signal.Signals(-found).name
                 self.why = f"process {first} ended with {how}"
-                until = min(until, time.monotonic() + (POLITE if asked.signal is None else PATIENT))
-            if asked.signal is not None and not passed_on:
+                saving = asked.first is not None or code in SAVED
+                until = min(until, time.monotonic() + (PATIENT if saving else POLITE))
+            if asked.first is not None and not passed_on:
                 passed_on = True
                 until = time.monotonic() + PATIENT
                 for child in self.children:
@@ -145,6 +168,8 @@ class _Job:
             if child.poll() is None:
                 child.kill()
             child.wait()
+        self._keeper.kill()  # before it sees the end of its pipe
+        self._keeper.communicate()
         for child, reader in zip(self.children, self._readers, strict=True):
             reader.join(POLITE)
             if child.stdout is not None and not reader.is_alive():

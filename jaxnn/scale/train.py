@@ -18,9 +18,9 @@ from jaxtyping import Array, PyTree
 
 from jaxnn import checks
 from jaxnn.scale import meshes, processes
-from jaxnn.scale.checkpoints import digest
 from jaxnn.scale.chunks import ahead, chunk_rows, equal
 from jaxnn.scale.keeper import Keeper
+from jaxnn.scale.leaves import digest
 from jaxnn.scale.resumable import Saving
 from jaxnn.scale.rows import weights
 from jaxnn.scale.sources import Source, source

@@ -8,8 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxnn.scale.checkpoints import OtherRun, digest
+from jaxnn.scale.checkpoints import OtherRun
 from jaxnn.scale.chunks import ahead
+from jaxnn.scale.leaves import digest
 from jaxnn.scale.sources import Source, runs_of
 from jaxnn.train.data import Batch
 

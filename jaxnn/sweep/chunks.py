@@ -1,6 +1,7 @@
 """Whole fits, so many members in one compiled call: the driver of `run` for plain functions."""
 
 import math
+import signal
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,10 +13,11 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, PyTree
 
 from jaxnn import checks, memory
+from jaxnn.signals import Noted
 from jaxnn.sweep.constants import warn_of_constants
 from jaxnn.sweep.layouts import LAYOUTS, chosen, one_member, place, spread
 from jaxnn.sweep.options import Options, Paused, check_own
-from jaxnn.sweep.progress import Interrupts, Reporter
+from jaxnn.sweep.progress import Reporter
 
 FitOne = Callable[..., PyTree]
 Score = Callable[[PyTree], Float[Array, ""]]
@@ -119,7 +121,8 @@ def in_chunks(
     mesh = options.mesh
     layout = chosen(options.layout, mesh, fit_one, *one_member(members), *shared)
     parts = 1 if mesh is None else mesh.size
-    size = -(-(n if options.chunk is None else min(n, options.chunk)) // parts) * parts
+    most = n if options.share is None else -(-n // options.share.processes)
+    size = -(-(most if options.chunk is None else min(most, options.chunk)) // parts) * parts
     run = partial(_chunk, fit_one, score, layout, mesh)
     report = Reporter(options.progress, n)
     traced = not all(map(checks.concrete, jax.tree.leaves((members, shared))))
@@ -139,7 +142,7 @@ def in_chunks(
             raise TypeError(f"{where}: save and resume make a loop in Python, which jit, vmap and "
                             "grad cannot trace; leave them out")  # fmt: skip
         kept = _Kept(where, members, options.resume)
-    elif size >= n:  # one call, for which nobody waits here
+    elif size >= n and options.share is None:  # one call, for which nobody waits here
         chunk = run(*place(mesh, _cut(members, 0, size), shared))
         chunk = jax.tree.map(lambda a: a[:n], chunk) if size > n else chunk
         if options.progress is not None:
@@ -149,14 +152,25 @@ def in_chunks(
     done = kept.done if kept else 0
     if done:
         report(done, math.nan)
-    with Interrupts() as keyboard:
-        for start in range(done, n, size):
-            begin = max(0, min(start, n - size))  # the last chunk reaches back, and keeps its shape
-            chunk = run(*place(mesh, _cut(members, begin, size), shared))
-            done = min(start + size, n)
-            own = slice(start - begin, done - begin)
-            if done - start < size:
+    share = options.share
+    many = 1 if share is None else share.processes
+    with Noted(*(() if share is not None else (signal.SIGINT,))) as keyboard:
+        for start in range(done, n, size * many):
+            done = min(start + size * many, n)
+            if share is None:
+                begin = max(0, min(start, n - size))  # the last one reaches back for its shape
+                own = slice(start - begin, done - begin)
+                part = _cut(members, begin, size)
+            else:
+                mine = start + share.mine(done - start)
+                own = slice(len(mine))
+                rows = np.resize(mine, size) if len(mine) else np.full(size, start)
+                part = jax.tree.map(lambda a, rows=rows: a[rows], members)
+            chunk = run(*place(mesh, part, shared))
+            if done - start < size * many:
                 chunk = jax.tree.map(lambda a, own=own: a[own], chunk)
+            if share is not None:
+                chunk = share.gather(done - start, chunk)
             if not traced:
                 jax.block_until_ready(chunk)
             if kept is None:
@@ -166,7 +180,7 @@ def in_chunks(
                 if options.save is not None:
                     options.save(paused)
             report(done, _least(chunk))
-            if keyboard.pressed:
+            if keyboard.first is not None:
                 break
     if kept is not None:
         together = jax.tree.map(jnp.asarray, kept.results)

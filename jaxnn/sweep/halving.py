@@ -7,7 +7,7 @@ from jaxtyping import PyTree
 
 from jaxnn import checks
 from jaxnn.sweep.axes import HParams, numbers
-from jaxnn.sweep.options import Paused, checked_options
+from jaxnn.sweep.options import Paused, Share, checked_options
 from jaxnn.sweep.progress import Progress
 from jaxnn.sweep.rules import RULES
 from jaxnn.sweep.run import Sweep, in_pieces
@@ -30,6 +30,7 @@ def halving(
     progress: Callable[[Progress], None] | None = None,
     save: Callable[[Paused], None] | None = None,
     resume: Paused | None = None,
+    share: Share | None = None,
 ) -> Sweep:
     """Runs all members a little, the best of them longer, and the best of those to the end.
 
@@ -54,6 +55,7 @@ def halving(
         progress: as in `run`.
         save: as in `run`.
         resume: as in `run`.
+        share: as in `run`.
 
     Returns:
         A `Sweep`: `stopped` and `pieces` say who was stopped and when, `scores` with what score.
@@ -71,7 +73,7 @@ def halving(
     eta = checks.count(where, "eta", eta, least=2)
     options = checked_options(
         where, chunk=chunk, layout=layout, mesh=mesh, memory_budget=memory_budget,
-        progress=progress, save=save, resume=resume,
+        progress=progress, save=save, resume=resume, share=share,
     )  # fmt: skip
     hparams = {name: numbers(where, name, values) for name, values in hparams.items()}
     make = lambda n, slots: RULES[rule](n, slots, most, eta, first)

@@ -26,6 +26,29 @@ class Paused(NamedTuple):
     facts: dict[str, Any]
 
 
+class Share(NamedTuple):
+    """The members that one of many processes runs, and how it hears of the others.
+
+    All processes run the same rounds, in which each advances those of its own that are to go on.
+
+    Attributes:
+        process: its number.
+        processes: how many there are; no more than members.
+        gather: `(n, tree) -> tree`: makes of arrays with a leading axis of those of n members that
+            are `mine` the arrays of all n, in NumPy; called by all processes at the same time.
+        total: the sum of a number over all processes; as `gather`.
+    """
+
+    process: int
+    processes: int
+    gather: Callable[[int, PyTree], PyTree]
+    total: Callable[[int], int]
+
+    def mine(self, n: int) -> np.ndarray:
+        """Returns which of n members this process runs: every so-manyth."""
+        return np.arange(self.process, n, self.processes)
+
+
 class Options(NamedTuple):
     """What `sweep.run` and `sweep.halving` pass on."""
 
@@ -36,6 +59,7 @@ class Options(NamedTuple):
     progress: Callable[[Progress], None] | None
     save: Callable[[Paused], None] | None
     resume: Paused | None
+    share: Share | None = None
 
 
 def check_own(
@@ -58,11 +82,14 @@ def checked_options(
     where: str, *, chunk: int | None, layout: str, mesh: Mesh | None,
     memory_budget: int | str | None, progress: Callable[[Progress], None] | None,
     save: Callable[[Paused], None] | None = None, resume: Paused | None = None,
+    share: Share | None = None,
 ) -> Options:  # fmt: skip
     """Returns what all drivers share, checked."""
     checks.in_table(where, "layout", layout, (*LAYOUTS, "auto"))
     if resume is not None:
         checks.instance(where, "resume", resume, Paused)
+    if share is not None:
+        checks.instance(where, "share", share, Share)
     return Options(
         chunk=None if chunk is None else checks.count(where, "chunk", chunk),
         layout=layout,
@@ -73,4 +100,5 @@ def checked_options(
         progress=progress,
         save=save,
         resume=resume,
+        share=share,
     )

@@ -6,6 +6,7 @@ a flag for each member that ran; nothing else leaves the device.
 """
 
 import math
+import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,11 +16,12 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from jaxnn import memory
+from jaxnn.signals import Noted
 from jaxnn.sweep import pool
 from jaxnn.sweep.constants import warn_of_constants
 from jaxnn.sweep.layouts import chosen, one_member, place
 from jaxnn.sweep.options import Options, Paused, check_own
-from jaxnn.sweep.progress import Interrupts, Reporter, warn_of_interrupt
+from jaxnn.sweep.progress import Reporter, warn_of_interrupt
 from jaxnn.sweep.rules import Records, Rule
 from jaxnn.types import Segments
 
@@ -133,34 +135,37 @@ def _fresh_records(n: int, rule: Rule) -> Records:
     )  # fmt: skip
 
 
-def _paused(
-    states: PyTree, records: Records, hparams: Any, keys: Array, places: _Places, rule: Rule
-) -> Paused:
-    """Returns copies of everything, since the pool is reused, with members in their order."""
+def _facts(keys: Array, rule: Rule) -> dict[str, Any]:
+    return {"members": keys.shape[0], "rule": rule.name, "numbers": list(rule.numbers)}
+
+
+def _paused(states: PyTree, records: Records, hparams: Any, keys: Array, rule: Rule) -> Paused:
+    """Returns all that is needed to go on; the records are copied, since they are written to."""
     arrays = {
         "hparams": hparams,
         "keys": jax.random.key_data(keys),
-        "states": pool.reorder(states, places.rows),
+        "states": states,
         "records": {name: a.copy() for name, a in records._asdict().items()},
     }
-    facts = {"members": places.n, "rule": rule.name, "numbers": list(rule.numbers)}
-    return Paused(arrays=arrays, facts=facts)
+    return Paused(arrays=arrays, facts=_facts(keys, rule))
 
 
 def _resumed(
-    where: str, paused: Paused, state: PyTree, hparams: Any, keys: Array, places: _Places,
+    where: str, paused: Paused, state: PyTree, hparams: Any, keys: Array, rows: np.ndarray,
     rule: Rule, mesh: Any,
 ) -> tuple[PyTree, Records]:  # fmt: skip
-    """Returns the pool and the records of a sweep to go on with; raises if it is another one."""
-    facts = {"members": places.n, "rule": rule.name, "numbers": list(rule.numbers)}
-    check_own(where, paused, facts, hparams, keys)
+    """Returns the pool and the records of a sweep to go on with; raises if it is another one.
+
+    `rows` says which member has each row of the pool.
+    """
+    check_own(where, paused, _facts(keys, rule), hparams, keys)
     arrays = paused.arrays
     likes = lambda tree: [(a.shape, a.dtype) for a in jax.tree.leaves(tree)]
-    wanted = [((places.n, *shape), dtype) for shape, dtype in likes(state)]
+    wanted = [((keys.shape[0], *shape), dtype) for shape, dtype in likes(state)]
     if likes(arrays["states"]) != wanted:
         raise ValueError(f"{where}: resume must hold states as init returns them, got others")
     states = jax.tree.map(jnp.asarray, arrays["states"])
-    states, _ = place(mesh, pool.reorder(states, places.members), None)
+    states, _ = place(mesh, pool.reorder(states, jnp.asarray(rows)), None)
     return states, Records(**{name: np.array(a) for name, a in arrays["records"].items()})
 
 
@@ -178,37 +183,50 @@ def drive(
     `make_rule` takes the number of members that run at a time.
     """
     n = keys.shape[0]
-    mesh = options.mesh
-    places = _Places(n, 1 if mesh is None else mesh.size)
+    mesh, share = options.mesh, options.share
+    own = np.arange(n) if share is None else share.mine(n)
+    places = _Places(len(own), 1 if mesh is None else mesh.size)
+    held = own[np.asarray(places.members)]  # by each row of the pool
     state = check_protocol(where, protocol, one_member((hparams, keys)), shared)
     layout = chosen(options.layout, mesh, protocol.advance, state, *shared)
     how = pool.How(protocol, layout, mesh)
     members = (hparams, keys)
-    if mesh is not None:
-        members = pool.reorder(members, places.members)
+    if mesh is not None or share is not None:
+        members = pool.reorder(members, jnp.asarray(held))
     members, shared = place(mesh, members, tuple(shared))
     states, chunk = _room(where, how, places, state, shared, options)
-    rule = make_rule(chunk * places.parts)
+    slots = chunk * places.parts
+    rule = make_rule(min(n, slots if share is None else share.total(slots)))
     records = _fresh_records(n, rule)
     shrink = layout == "vmap"  # under `map` what fills a batch up is skipped
 
     def round_of(chosen: np.ndarray, step: Callable[..., Any], piece: int) -> None:
         nonlocal states
-        batches, seen = places.batches(chosen, chunk, shrink), []
+        mine = np.flatnonzero(np.isin(own, chosen))
+        batches, seen = places.batches(mine, chunk, shrink), []
         for batch in batches:  # dispatched one after another; the host waits once, for all
             states, found = step(states, places.local(batch))
             seen.append(found)
         for batch, found in zip(batches, jax.device_get(seen), strict=True):
-            _note(records, batch, found, piece, rule)
+            _note(records, np.where(batch < 0, -1, own[batch]), found, piece, rule)
+        if share is not None:
+            everyone = share.gather(n, {name: a[own] for name, a in records._asdict().items()})
+            for name, array in everyone.items():
+                getattr(records, name)[:] = array
+
+    def in_order(states: PyTree) -> PyTree:
+        states = pool.reorder(states, places.rows)
+        return states if share is None else share.gather(n, states)
 
     report = Reporter(options.progress, n)
-    with Interrupts() as keyboard:
+    # Of many processes none may end by itself: who shares them out tells all.
+    with Noted(*(() if share is not None else (signal.SIGINT,))) as keyboard:
         if options.resume is None:
             start = lambda states, rows: pool.begin(states, members, rows, shared, how=how)
             round_of(np.arange(n), start, 0)
         else:
             states, records = _resumed(
-                where, options.resume, state, hparams, keys, places, rule, mesh
+                where, options.resume, state, hparams, keys, held, rule, mesh
             )
         # One member on its own is spared the batching, which costs loops their early end.
         lone = how._replace(layout="map")
@@ -222,14 +240,16 @@ def drive(
             records.stopped[stop] = True
             done = ~records.racing if go.any() else np.ones(n, bool)
             report(int(done.sum()), _least(records))
-            if not go.any() or keyboard.pressed:
+            if not go.any() or keyboard.first is not None:
                 break
             round_of(np.flatnonzero(go), further, 1)
             if options.save is not None:
-                options.save(_paused(states, records, hparams, keys, places, rule))
+                options.save(_paused(in_order(states), records, hparams, keys, rule))
     results = pool.finish(states, how=how)
-    if mesh is not None:
-        results = pool.reorder(results, places.rows)
+    if share is not None:
+        results = jax.tree.map(jnp.asarray, in_order(results))
+    elif mesh is not None:
+        results = in_order(results)
     if not done.all():
         warn_of_interrupt(where, int(done.sum()), n)
     return results, records, done

@@ -1,12 +1,10 @@
-"""What a long sweep tells while it runs, and how it is stopped from the keyboard."""
+"""What a long sweep tells while it runs, and when it is stopped from the keyboard."""
 
 import math
-import signal
-import threading
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 
 class Progress(NamedTuple):
@@ -45,34 +43,6 @@ class Reporter:
         seconds = time.perf_counter() - self._start
         left = seconds * (self._members - done) / done if done else math.nan
         self._progress(Progress(new, done, self._members, self._best, seconds, left))
-
-
-class Interrupts:
-    """While entered, Ctrl-C is noted in `pressed`, for the loop to end between two of its steps.
-
-    Pressed again it interrupts at once.  Who had asked for it before, other than Python itself, is
-    told as well.  Threads other than the main one get no signals: there it does nothing.
-    """
-
-    def __init__(self) -> None:
-        self.pressed = False
-        self._before: Any = None
-
-    def _note(self, number: int, frame: Any) -> None:
-        if self.pressed:
-            raise KeyboardInterrupt
-        self.pressed = True
-        if callable(self._before) and self._before is not signal.default_int_handler:
-            self._before(number, frame)
-
-    def __enter__(self) -> "Interrupts":
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
 
 
 def warn_of_interrupt(where: str, done: int, members: int) -> None:

@@ -13,7 +13,7 @@ from jaxnn import checks
 from jaxnn.sweep import pieces, rules
 from jaxnn.sweep.axes import HParams, Static, numbers
 from jaxnn.sweep.chunks import FitOne, Score, in_chunks
-from jaxnn.sweep.options import Options, Paused, checked_options
+from jaxnn.sweep.options import Options, Paused, Share, checked_options
 from jaxnn.sweep.progress import Progress, warn_of_interrupt
 from jaxnn.types import Key, Segments
 
@@ -132,6 +132,7 @@ def run(
     progress: Callable[[Progress], None] | None = None,
     save: Callable[[Paused], None] | None = None,
     resume: Paused | None = None,
+    share: Share | None = None,
 ) -> Sweep:
     """Returns the results of `fit_one(hparams_i, key_i, *shared)` for every member i.
 
@@ -158,6 +159,7 @@ def run(
         progress: called with a `Progress` after each chunk, or round of pieces.
         save: called after each chunk, or round of pieces, with all that is needed to go on.
         resume: what `save` was given in a run with the same hyperparameters and key.
+        share: in a job of many processes, which members this one runs; see `scale.sweep`.
 
     Ctrl-C ends the sweep after the running chunk or round with a warning, and `Sweep.done` says
     which members' results are there; pressed again, or where there is one chunk, it interrupts.
@@ -177,7 +179,7 @@ def run(
     checks.key(where, key)
     options = checked_options(
         where, chunk=chunk, layout=layout, mesh=mesh, memory_budget=memory_budget,
-        progress=progress, save=save, resume=resume,
+        progress=progress, save=save, resume=resume, share=share,
     )  # fmt: skip
     hparams = {name: numbers(where, name, values) for name, values in hparams.items()}
     n = members(where, hparams)

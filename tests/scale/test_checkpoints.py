@@ -7,28 +7,14 @@ import shutil
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from toys import every_kind as state
 
-from jaxnn.scale.checkpoints import Checkpoints, digest
+from jaxnn.scale.checkpoints import Checkpoints
+from jaxnn.scale.leaves import digest
 
 FACTS = {"hparams": {"rate": 0.1}, "data": "abc"}
-
-
-def state(seed=0):
-    """Every kind of leaf that a state has, and parts without any."""
-    draw = np.random.default_rng(seed)
-    return {
-        "params": (jnp.asarray(draw.normal(size=(3, 2))), None),
-        "single": jnp.asarray(draw.normal(size=4), jnp.float32),
-        "half": jnp.asarray(draw.normal(size=4), jnp.bfloat16),
-        "step": jnp.asarray(seed, jnp.int32),
-        "flag": jnp.asarray(True),
-        "empty": (),
-        "no rows": jnp.zeros((3, 0), jnp.float32),
-        "key": jax.random.key(seed),
-        "other": jax.random.key(seed, impl="rbg"),
-        "old": jax.random.PRNGKey(seed),
-    }
 
 
 def same(a, b):
@@ -94,6 +80,57 @@ def test_a_folder_of_another_run_is_refused(folder):
             with pytest.raises(ValueError, match="other shapes or dtypes"):
                 kept.restore(state() | wrong)
         assert kept.restore(state()).step == 3
+
+
+def test_k38_the_state_of_another_optimizer_is_refused(tmp_path):
+    """Momentum and RMSProp keep arrays of the same shapes, under other names."""
+    params = {"w": jnp.arange(3.0)}
+    ours, theirs = (make.init(params) for make in (optax.sgd(1.0, 0.9), optax.rmsprop(1.0)))
+    assert jax.tree.map(jnp.shape, jax.tree.leaves(ours)) == [(3,)] * len(jax.tree.leaves(theirs))
+    with Checkpoints(tmp_path, FACTS) as kept:
+        kept.save(1, ours)
+        kept.wait()
+        for like in (theirs, jax.tree.structure(theirs)):
+            with pytest.raises(ValueError, match=r"is state\[0\]\.trace.* there and .*nu.* now"):
+                kept.restore(like)
+        assert same(kept.restore(ours).state, ours)
+
+
+def test_k39_keys_of_another_kind_are_refused(folder):
+    path = folder / "3" / "about" / "metadata"
+    whole = path.read_text()
+    for name in ("unsafe_rbg", "nonsense"):  # the first has keys of the same shape
+        path.write_text(whole.replace('"rbg"', f'"{name}"'))
+        refused = pytest.raises(ValueError, match=f"must hold random keys .*rbg.* got .*{name}")
+        with Checkpoints(folder, FACTS, resume=True) as kept, refused:
+            kept.restore(state())
+
+
+def test_k44_a_link_out_of_the_folder_is_refused(folder, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    for link in (folder / "9", folder / "3" / "state" / "more", folder / ".lock"):
+        link.unlink(missing_ok=True)
+        link.symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(ValueError, match=f"no symbolic link .* got {link} to .*elsewhere"):
+            Checkpoints(folder, FACTS, resume=True)
+        link.unlink()
+    (folder / "note").symlink_to(folder / "3")  # this one stays inside
+    (tmp_path / "name").symlink_to(folder)  # and the folder itself may be called otherwise
+    with Checkpoints(tmp_path / "name", FACTS, resume=True) as kept:
+        assert kept.restore(state()).step == 3
+
+
+def test_j26_what_was_written_on_another_kind_of_device_comes_back(folder):
+    """Planted: the file that says on which device each array was names one that is not here."""
+    path = folder / "3" / "state" / "_sharding"
+    there = path.read_text()
+    assert "cpu:0" in there
+    path.write_text(there.replace("cpu:0", "cuda:7"))
+    with Checkpoints(folder, FACTS, resume=True) as kept:
+        for like in (state(), jax.tree.structure(state())):
+            found = kept.restore(like)
+            assert found.step == 3
+            assert same(found.state, state(3))
 
 
 def test_j31_two_runs_cannot_share_a_folder(folder):
@@ -179,13 +216,3 @@ def test_facts_are_json_and_kept_a_number(tmp_path):
         Checkpoints(tmp_path, {"x": jnp.ones(2)})
     with pytest.raises(ValueError, match="keep must be at least 1, got 0"):
         Checkpoints(tmp_path, {}, keep=0)
-
-
-def test_a_digest_tells_values_shapes_dtypes_and_keys_apart():
-    trees = [
-        state(0), state(1), {"a": jnp.zeros(2)}, {"b": jnp.zeros(2)}, {"a": jnp.zeros((2, 1))},
-        {"a": jnp.zeros(2, jnp.float32)}, {"a": -jnp.zeros(2)}, jax.random.key(0),
-        jax.random.key_data(jax.random.key(0)), jax.random.key(0, impl="unsafe_rbg"),
-    ]  # fmt: skip
-    assert len({digest(tree) for tree in trees}) == len(trees)
-    assert digest(state(0)) == digest(state(0))

@@ -22,11 +22,15 @@ def test_points_and_queries_may_both_be_streamed(rule, kernel):
     model = kde.fit(X, bandwidth=rule, kernel=kernel, sample_weight=W)
     np.testing.assert_allclose(points.bandwidth, model.bandwidth, rtol=1e-12)
     expected = kde.log_prob(model, Q)
-    queries = scale.batches([Q[:3], Q[3:]])
+    weight = np.array([1, 0, 2, 0.0])  # one that weighs nothing is still asked for
+    blocks = [train.Batch(Q[:4], weight=weight), train.Batch(Q[4:], weight=0 * Q[4:, 0])]
+    queries = scale.batches(blocks)
     found = scale.kde.log_prob(points, queries, chunk=6)
     np.testing.assert_allclose(found, expected, atol=1e-10)
     assert np.isneginf(found[-1]) == (kernel == "epanechnikov")
     np.testing.assert_allclose(scale.kde.log_prob(model, queries, chunk=6), expected, atol=1e-10)
+    whole = train.Batch(Q, weight=np.zeros(len(Q)))
+    np.testing.assert_allclose(scale.kde.log_prob(model, whole), expected, atol=1e-10)
 
 
 @pytest.mark.usefixtures("unchecked_types")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from jaxnn.scale import one_writer
-from jaxnn.scale.checkpoints import Checkpoints, digest
+from jaxnn.scale.checkpoints import Checkpoints
+from jaxnn.scale.leaves import digest
 from jaxnn.scale.one_writer import OneWriter, checkpoints, told
 
 STATE = {

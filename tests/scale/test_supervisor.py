@@ -3,9 +3,13 @@
 Oracle: the bits of a job that nobody disturbed.  What happens is in `team_job.py`.
 """
 
+import contextlib
 import os
+import queue
 import re
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -14,6 +18,7 @@ import jax
 import numpy as np
 import pytest
 import team_job
+from children import environment
 
 from jaxnn import scale
 from jaxnn.scale import supervisor
@@ -21,23 +26,28 @@ from jaxnn.scale import supervisor
 ROOT = Path(__file__).parent.parent.parent
 JOB = str(ROOT / "tests" / "team_job.py")
 PATIENCE = 200  # seconds, after which a test has found a hang
-FAULTS = {"none": 0, "worker": 1, "coordinator": 1, "hang": 1, "preempted": 1, "ctrl-c": 0}
+# Each job goes through some faults, one in each attempt, and ends undisturbed in the last.
+JOBS = ("", "ctrl-c,worker", "preempted,coordinator,hang")
+FAULTS = [(job, n, fault) for job in JOBS for n, fault in enumerate(job.split(",")) if fault]
 
 
 class Job(threading.Thread):
-    """A supervised job in a thread, and all that was said."""
+    """A supervised job of two processes in a thread, and all that was said."""
 
-    def __init__(self, folder, fault, restarts, processes=2):
+    def __init__(self, folder, faults):
         super().__init__(daemon=True)
-        self.folder, self.fault, self.restarts, self.processes = folder, fault, restarts, processes
+        self.folder, self.faults = folder / "run", faults
+        self.after_one = folder / "after_one"
         self.lines, self.code = [], None
 
+    def commands(self, attempt):
+        if attempt == 1:
+            shutil.copytree(self.folder, self.after_one)
+        return [[sys.executable, JOB, str(self.folder), self.faults, str(attempt)]] * 2
+
     def run(self):
-        command = lambda attempt: [sys.executable, JOB, str(self.folder), self.fault, str(attempt)]
-        self.code = scale.supervise(
-            lambda attempt: [command(attempt)] * self.processes,
-            restarts=self.restarts, tell=self.lines.append,
-        )  # fmt: skip
+        restarts = len(list(filter(None, self.faults.split(","))))
+        self.code = scale.supervise(self.commands, restarts=restarts, tell=self.lines.append)
 
     def ended(self):
         self.join(PATIENCE)
@@ -58,18 +68,20 @@ class Job(threading.Thread):
         found = [re.fullmatch(rf"\[{process}\] {word} (.*)", line) for line in self.lines]
         return [match[1] for match in found if match]
 
+    def again(self):
+        """Why it was started again, each time."""
+        return [line for line in self.lines if line.startswith("the job is started again")]
+
 
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory):
-    """All faults at once: most of their time is waiting."""
+    """All at once: much of their time is waiting."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.setenv("JAX_PLATFORMS", "cpu")
         patch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-        started = {
-            fault: Job(tmp_path_factory.mktemp(fault), fault, restarts)
-            for fault, restarts in FAULTS.items()
-        }
+        patch.setattr(supervisor, "POLITE", 1.0)
+        started = {faults: Job(tmp_path_factory.mktemp("job"), faults) for faults in JOBS}
         for job in started.values():
             job.start()
         for job in started.values():
@@ -79,54 +91,94 @@ def jobs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def result(jobs):
-    job = jobs["none"]
+    job = jobs[""]
     assert job.code == 0, job.lines
     assert job.said("step", 0) == [str(step) for step in range(team_job.STEPS + 1)]
     (bits,) = job.said("result", 0)
     return bits
 
 
-@pytest.mark.parametrize("fault", ["worker", "coordinator", "hang", "preempted"])
-def test_a_job_that_breaks_is_started_again_and_ends_with_the_same_bits(jobs, result, fault):
-    """J19, J20, J21, J22: a death of either, a hang, a machine that is taken away."""
-    job = jobs[fault]
+@pytest.mark.parametrize("faults", JOBS[1:])
+def test_a_job_that_breaks_again_and_again_ends_with_the_same_bits(jobs, result, faults):
+    job = jobs[faults]
     assert job.code == 0, job.lines
-    (again,) = [line for line in job.lines if line.startswith("the job is started again, 1 of 1")]
-    assert re.search("ended with exit code 75" if fault == "preempted" else "ended with ", again)
     assert job.said("result", 0) == job.said("result", 1) == [result]
-    before, after = job.attempts(0)
-    others, _ = job.attempts(1)
-    assert after[-1] == team_job.STEPS
-    if fault == "preempted":  # both at the same step, and nothing is done twice
-        assert before == others
+    assert job.attempts(0)[-1][-1] == team_job.STEPS
+    assert len(job.again()) == len(faults.split(","))
+
+
+@pytest.mark.parametrize(("faults", "attempt", "fault"), FAULTS)
+def test_each_fault_costs_what_it_must(jobs, faults, attempt, fault):
+    """J19, J20, J21, J22: a death of either, a hang, a machine that is taken away; and Ctrl-C."""
+    job = jobs[faults]
+    who, _ = team_job.FAULTS[fault]
+    steps, others = job.attempts(who), job.attempts(1 - who)
+    before, after = steps[attempt], steps[attempt + 1]
+    assert f"{attempt + 1} of {len(faults.split(','))}: process" in job.again()[attempt]
+    if fault in team_job.ASKED:  # both at the same step, and nothing is done twice
+        assert before == others[attempt]
+        assert before[-1] >= team_job.at(attempt)
         assert after[0] == before[-1] + 1
-    else:  # the checkpoint of piece 6 may have been under way, that of piece 4 was whole
-        assert before[-1] in (6, 7)
-        assert after[0] in (4, 6)  # piece n ends with step n - 1
+        assert re.search("exit code 75|SIGINT", job.again()[attempt])
+    else:  # the checkpoint of the last even piece may have been under way, the one before was whole
+        assert before[-1] == team_job.at(attempt)
+        assert after[0] in (before[-1] - 2, before[-1])  # piece n ends with step n - 1
 
 
-def test_ctrl_c_in_one_process_stops_all_at_the_same_step(jobs):
-    job = jobs["ctrl-c"]
-    last, others = job.attempts(0)[0], job.attempts(1)[0]
-    assert last == others
-    told = f"stopped after piece {last[-1] + 1}; resume=True goes on from {job.folder}"
+def test_ctrl_c_says_how_to_go_on(jobs):
+    job = jobs["ctrl-c,worker"]
+    last = job.attempts(0)[0][-1]
+    told = f"stopped after piece {last + 1}; resume=True goes on from {job.folder}"
     assert [line for line in job.lines if line.startswith("[0] KeyboardInterrupt") and told in line]
-    assert job.code in (75, 128 + signal.SIGINT, 130)
-    assert job.lines[-1].startswith(f"the job ends with exit code {job.code}: process")
 
 
-def test_j25_one_process_goes_on_with_what_two_have_written(jobs, result):
+def test_j25_one_process_goes_on_with_what_two_have_written(jobs):
     """Other sums, so that the oracle is the fit of all rows in one process, to rounding."""
     x = team_job.rows()
-    folder = jobs["ctrl-c"].folder
+    job = jobs["ctrl-c,worker"]
     seen = []
-    saving = scale.Saving(folder, resume=True)
+    saving = scale.Saving(job.after_one, resume=True)
     with jax.enable_x64(False):
         found = team_job.fit(x, slice(None), saving, lambda steps, _: seen.append(steps))
         whole = team_job.fit(x, slice(None), None)
-    assert seen[0] == int(jobs["ctrl-c"].said("step", 0)[-1]) + 1
+    assert seen[0] == job.attempts(0)[0][-1] + 1
     np.testing.assert_allclose(found.mixture.means, whole.mixture.means, rtol=2e-4)
     assert found.steps == whole.steps == team_job.STEPS
+
+
+def test_children_die_with_a_supervisor_that_is_killed(tmp_path):
+    """One that sleeps and one that is stopped; the end of a pipe that both hold open says so."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    child = (
+        "import os, signal, sys, time\n"
+        f"pipe = open({str(pipe)!r}, 'w'); pipe.write(f'{{os.getpid()}}\\n'); pipe.flush()\n"
+        "os.kill(os.getpid(), signal.SIGSTOP if sys.argv[1] == '1' else 0)\n"
+        "time.sleep(PATIENCE)"
+    ).replace("PATIENCE", str(PATIENCE))
+    watch = (
+        "import sys; from jaxnn import scale\n"
+        f"scale.supervise(lambda _: [[sys.executable, '-c', {child!r}, str(i)] for i in range(2)])"
+    )
+    said: queue.Queue = queue.Queue()
+
+    def listen():
+        with pipe.open() as held:
+            for line in held:
+                said.put(int(line))
+        said.put("nobody holds it")
+
+    threading.Thread(target=listen, daemon=True).start()
+    watcher = subprocess.Popen([sys.executable, "-c", watch], env=environment())
+    numbers = [said.get(timeout=PATIENCE) for _ in range(2)]
+    watcher.kill()
+    watcher.wait()
+    try:
+        assert said.get(timeout=PATIENCE) == "nobody holds it"
+    finally:
+        for number in numbers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
 
 
 def stages(tmp_path, codes):

@@ -15,7 +15,7 @@ from toys import TOY, members
 
 from jaxnn import scale, sweep
 from jaxnn.scale import Preempted, Saving
-from jaxnn.scale.checkpoints import digest
+from jaxnn.scale.leaves import digest
 
 KEY = jax.random.key(0)
 # Member 2 becomes NaN at its third piece, member 0 halts at the second.

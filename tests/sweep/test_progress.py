@@ -1,13 +1,9 @@
-"""Oracles: arithmetic on a clock of our own, and signals sent to this process."""
+"""Oracle: arithmetic on a clock of our own."""
 
 import math
-import signal
-import threading
-
-import pytest
 
 from jaxnn.sweep import progress
-from jaxnn.sweep.progress import Interrupts, Progress, Reporter
+from jaxnn.sweep.progress import Progress, Reporter
 
 
 def test_reports_count_time_and_keep_the_best(monkeypatch):
@@ -28,48 +24,3 @@ def test_reports_count_time_and_keep_the_best(monkeypatch):
 def test_nobody_to_report_to():
     """Invariant: nothing happens."""
     Reporter(None, 3)(3, 1.0)
-
-
-def test_the_second_ctrl_c_interrupts():
-    """Oracle: the first is noted, the second raised, and the handler is put back either way."""
-    before = signal.getsignal(signal.SIGINT)
-    noted = []
-
-    def press_twice():
-        with Interrupts() as keyboard:
-            for _ in range(2):
-                noted.append(keyboard.pressed)
-                signal.raise_signal(signal.SIGINT)
-
-    with pytest.raises(KeyboardInterrupt):
-        press_twice()
-    assert noted == [False, True]
-    assert signal.getsignal(signal.SIGINT) is before
-
-
-def test_who_asked_before_is_told_as_well():
-    """Oracle: counting; Python's own handler, which would interrupt, is not asked."""
-    told = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: told.append(number))
-    try:
-        with Interrupts() as keyboard:
-            signal.raise_signal(signal.SIGINT)
-            assert keyboard.pressed
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert told == [signal.SIGINT]
-
-
-def test_other_threads_have_no_signals():
-    """Invariant: entered there it does nothing."""
-    found = []
-
-    def enter():
-        with Interrupts() as keyboard:
-            found.append((keyboard.pressed, signal.getsignal(signal.SIGINT)))
-
-    before = signal.getsignal(signal.SIGINT)
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join()
-    assert found == [(False, before)]
