@@ -51,11 +51,12 @@ class Candidates(NamedTuple):
     entropy: Float[Array, " m"]
 
 
-@partial(jax.jit, static_argnames=("k", "start", "layout"))
+@partial(jax.jit, static_argnames=("k", "start", "n_starts", "layout"))
 def _draw(
-    keys: Array, x: Float[Array, "n d"] | Observed, weight: Float[Array, " n"],
-    active: Int[Array, " m"], *, k: int, start: str, layout: str,
+    key: Key, x: Float[Array, "n d"] | Observed, weight: Float[Array, " n"],
+    active: Int[Array, " m"], *, k: int, start: str, n_starts: int, layout: str,
 ) -> Seeds:  # fmt: skip
+    keys = jax.random.split(key, n_starts)
     return draw_seeds(keys, complete(x, weight), weight, active, k, start, LAYOUTS[layout])
 
 
@@ -88,9 +89,16 @@ def _fit_family(
     return LAYOUTS[layout](candidate, (seeds, active))
 
 
-def without_unused(mixture: GMM, family: Family) -> GMM:
-    """Returns the mixture without its components of weight zero (it must be concrete)."""
-    used = jnp.flatnonzero(mixture.log_weights > -jnp.inf)
+def without_unused(mixtures: GMM, number: int, family: Family) -> GMM:
+    """Returns one of a batch of (concrete) mixtures, without its components of weight zero."""
+    weights = mixtures.log_weights.tolist()[number]
+    used = jnp.asarray([k for k, weight in enumerate(weights) if weight > -jnp.inf])
+    return _members(mixtures, jnp.asarray(number), used, family)
+
+
+@partial(jax.jit, static_argnames="family")
+def _members(mixtures: GMM, number: Int[Array, ""], used: Int[Array, " u"], family: Family) -> GMM:
+    mixture = jax.tree.map(lambda a: a[number], mixtures)
     variances = jax.ShapeDtypeStruct(mixture.means.shape[1:], mixture.means.dtype)
     shapes = [jax.eval_shape(lambda v, k=k: family.from_variances(v, k), variances) for k in (1, 2)]
 
@@ -103,6 +111,7 @@ def without_unused(mixture: GMM, family: Family) -> GMM:
     return GMM(mixture.log_weights[used], mixture.means[used], cov)
 
 
+@partial(jax.jit, static_argnames="folds")
 def _dealt(key: Key, weight: Float[Array, " n"], folds: int) -> Float[Array, "f n"]:
     """Returns the weights of each fold's own rows; rows that count are dealt out evenly."""
     order = jnp.argsort(jax.random.uniform(key, weight.shape) + (weight == 0))
@@ -110,20 +119,29 @@ def _dealt(key: Key, weight: Float[Array, " n"], folds: int) -> Float[Array, "f 
     return jnp.where(fold[None, :] == jnp.arange(folds)[:, None], weight[None, :], 0.0)
 
 
-def _table(
-    families: Sequence[str], sizes: Int[Array, " m"], found: dict[str, Candidates],
-    held_out: dict[str, Float[Array, " m"]], rows: Float[Array, ""],
-) -> Table:  # fmt: skip
+@partial(jax.jit, static_argnames="criterion")
+def _judged(
+    results: list[list[Candidates]], sizes: Int[Array, " m"], rows: Float[Array, ""],
+    criterion: str,
+) -> tuple[dict[str, Array], Int[Array, ""], Float[Array, ""]]:  # fmt: skip
+    """Returns the columns of the table, its best row, and what that is worth (−inf: nothing).
+
+    `results[0]` are the candidates of each family, the others those of each fold.
+    """
     columns: dict[str, list[Array]] = {name: [] for name in Table._fields if name != "family"}
-    for family in families:
-        fit, p, log_lik, entropy = found[family]
+    for i, (fit, p, log_lik, entropy) in enumerate(results[0]):
         bic = p * jnp.log(rows) - 2 * log_lik
+        held_out = sum((part[i].log_lik for part in results[1:]), jnp.zeros_like(log_lik)) / rows
+        held_out = held_out if len(results) > 1 else jnp.full_like(log_lik, jnp.nan)
         values = (sizes, p, log_lik, bic, 2 * p - 2 * log_lik, bic + 2 * entropy,
-                  held_out[family], fit.status, fit.steps)  # fmt: skip
+                  held_out, fit.status, fit.steps)  # fmt: skip
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)
-    names = tuple(family for family in families for _ in range(len(sizes)))
-    return Table(names, **{name: jnp.concatenate(parts) for name, parts in columns.items()})
+    table = {name: jnp.concatenate(parts) for name, parts in columns.items()}
+    fallen = table["status"] >= Status.DEGENERATE
+    score = preferred(CRITERIA[criterion] * table[criterion], fallen)
+    row = jnp.argmax(score)
+    return table, row, score[row]
 
 
 def _counts(where: str, n_components: Any, n: int) -> list[int]:
@@ -226,30 +244,25 @@ def select(
     active = jnp.asarray(counts)
     held = [] if folds is None else list(_dealt(key_folds, weight, folds))
     results = _fit_all(
-        jax.random.split(key_starts, n_starts), rows_of, [(weight, weight)] +
-        [(weight - part, part) for part in held], active, numbers,
-        k=max(counts), families=list(kinds.values()), start=start, n_continued=n_continued,
-        layout=layout_or_default(where, layout),
+        key_starts, rows_of, [(weight, weight)] + [(weight - part, part) for part in held], active,
+        numbers, k=max(counts), families=list(kinds.values()), start=start, n_starts=n_starts,
+        n_continued=n_continued, layout=layout_or_default(where, layout),
     )  # fmt: skip
-    results = [dict(zip(kinds, part, strict=True)) for part in results]
-    rows = jnp.sum(weight)
-    unseen = {name: sum(part[name].log_lik for part in results[1:]) / rows if held
-              else jnp.full(len(counts), jnp.nan, x.dtype) for name in kinds}  # fmt: skip
-    table = _table(list(kinds), active, results[0], unseen, rows)
-    score = CRITERIA[criterion] * getattr(table, criterion)
-    score = preferred(score, table.status >= Status.DEGENERATE)
-    row = int(jnp.argmax(score))
-    if score[row] == -jnp.inf:
+    columns, best, worth = _judged(results, active, jnp.sum(weight), criterion)
+    if float(worth) == -jnp.inf:
         raise ValueError(f"{where}: no fit is finite; scale the columns or give a larger ridge")
-    fits = {name: results[0][name].fit for name in kinds}
-    winner = jax.tree.map(lambda a: a[row % len(counts)], fits[table.family[row]].mixture)
-    return Selection(without_unused(winner, kinds[table.family[row]]), row, criterion, table, fits)
+    row = int(best)
+    table = Table(tuple(name for name in kinds for _ in counts), **columns)
+    fits = {name: found.fit for name, found in zip(kinds, results[0], strict=True)}
+    family = table.family[row]
+    best = without_unused(fits[family].mixture, row % len(counts), kinds[family])
+    return Selection(best, row, criterion, table, fits)
 
 
 def _fit_all(
-    keys: Array, x: Sequence[Array | Observed], splits: list[tuple[Array, Array]], active: Array,
-    numbers: Limits, *, k: int, families: Sequence[Family], start: str, n_continued: int,
-    layout: str,
+    key: Key, x: Sequence[Array | Observed], splits: list[tuple[Array, Array]], active: Array,
+    numbers: Limits, *, k: int, families: Sequence[Family], start: str, n_starts: int,
+    n_continued: int, layout: str,
 ) -> list[list[Candidates]]:  # fmt: skip
     """Returns the candidates of each family for each pair of weights to fit and to judge by.
 
@@ -259,7 +272,9 @@ def _fit_all(
     running, which leave Python, go side by side.
     """
     weight = splits[0][0]
-    draw = _draw.lower(keys, x[0], weight, active, k=k, start=start, layout=layout)
+    draw = _draw.lower(
+        key, x[0], weight, active, k=k, start=start, n_starts=n_starts, layout=layout
+    )
     seeds = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), draw.out_info)
     fit = [
         _fit_family.lower(seeds, rows, weight, weight, active, numbers, k=k, family=family,
@@ -274,7 +289,7 @@ def _fit_all(
             done = fit[program](seeds, x[program], weight, judged, active, numbers)
             return jax.block_until_ready(done)
 
-        drawn = list(pool.map(lambda split: draw(keys, x[0], split[0], active), splits))
+        drawn = list(pool.map(lambda split: draw(key, x[0], split[0], active), splits))
         jobs = [(i, drawn[j], split) for j, split in enumerate(splits) for i in range(len(fit))]
         done = list(pool.map(candidates, jobs))
     return [done[i : i + len(fit)] for i in range(0, len(done), len(fit))]

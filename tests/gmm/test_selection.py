@@ -76,7 +76,7 @@ def test_empty_components_go_from_every_family(family):
         lambda a: a * jnp.arange(1.0, 5.0).reshape(-1, *[1] * (a.ndim - 1)), cov
     ) if family != "tied" else cov  # fmt: skip
     off = gmm.GMM(jnp.log(jnp.array([0.3, 0.0, 0.7, 0.0])), means, cov)
-    two = selection.without_unused(off, gmm.COVARIANCES[family])
+    two = selection.without_unused(jax.tree.map(lambda a: a[None], off), 0, gmm.COVARIANCES[family])
     np.testing.assert_array_equal(two.means, X[[0, 2]])
     np.testing.assert_allclose(np.exp(two.log_weights), [0.3, 0.7])
     whole = np.asarray(off.cov.covariances(off.means))
