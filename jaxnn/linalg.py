@@ -128,10 +128,13 @@ def square_distances(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Ar
             total += jnp.square(x[:, j, None] - y[None, :, j])
         return total
     centre = jnp.mean(y, axis=0, keepdims=True)
-    x, y = x - centre, y - centre
-    cross = x @ y.T
-    norms = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(y * y, axis=1)[None, :]
-    return jnp.maximum(norms - 2 * cross, 0.0)
+    return jnp.maximum(product_distances(x - centre, y - centre), 0.0)
+
+
+def product_distances(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
+    """Returns |x_i - y_j|² by one matrix product, up to rounding in the largest |x_i|², |y_j|²."""
+    cross = jnp.matmul(x, y.T, precision=lax.Precision.HIGHEST)
+    return jnp.sum(x * x, axis=1)[:, None] + jnp.sum(y * y, axis=1)[None, :] - 2 * cross
 
 
 def log_det_tril(tril: Float[Array, "*batch d d"]) -> Float[Array, "*batch"]:

@@ -165,8 +165,7 @@ def _square_distances(y: Float[Array, "q d"], x: Float[Array, "k d"]) -> Float[A
     """Returns |y - x|² as fast as derivatives can use it; `linalg.square_distances` is exact."""
     if x.shape[1] < PRODUCT_FROM:
         return linalg.square_distances(x, y).T  # along the queries the loops run faster
-    cross = jnp.matmul(y, x.T, precision=lax.Precision.HIGHEST)
-    return jnp.sum(y * y, axis=1)[:, None] + jnp.sum(x * x, axis=1)[None, :] - 2 * cross
+    return linalg.product_distances(y, x)
 
 
 @log_gaussian_sum.defjvp
