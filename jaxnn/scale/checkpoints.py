@@ -181,7 +181,9 @@ class Checkpoints:
             try:
                 about = self._about(step)
                 self._compare(about, like)
-                return Restored(step, self._state(step, about, like), about["note"])
+                found = Restored(step, self._state(step, about, like), about["note"])
+                self.saved = step
+                return found
             except OtherRun:
                 raise
             except Exception as error:

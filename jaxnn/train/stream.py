@@ -71,7 +71,8 @@ def _numbered(
 def _filled(chunk: Batch, size: int, number: int, dtype: Any) -> tuple[Batch, Array]:
     """Returns a chunk on the device without weights, and these, with rows of weight 0 to `size`."""
     if isinstance(chunk, Batch):  # a source may fill the same array again and again
-        chunk = jax.tree.map(jnp.array, chunk)
+        # By the host, at once: `jnp.array` may still read when the array is filled anew.
+        chunk = jax.tree.map(lambda a: a.copy() if hasattr(a, "copy") else a, chunk)
     batch, weight = door.rows(WHERE, f"chunk {number}", chunk, dtype)
     n = len(weight)
     if n > size:

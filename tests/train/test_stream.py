@@ -106,6 +106,7 @@ def test_a_stream_that_breaks_says_where():
     equal(run.params, first.params)
 
 
+@pytest.mark.usefixtures("unchecked_types")  # ours meets what is no Midway
 def test_it_is_gone_on_with_after_any_chunk():
     """Oracle: the run that nobody broke off, bit for bit; the chunks before are not trained on."""
     settings = SETTINGS | {"validation": HELD_OUT, "patience": 5}
