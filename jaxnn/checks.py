@@ -34,6 +34,8 @@ def holds(condition: Callable[[], ArrayLike]) -> bool:
 # One program rather than one an operation: the first call of a function waits for each.
 _all_finite = jax.jit(lambda x: jnp.all(jnp.isfinite(x)))
 _any_above = jax.jit(lambda x, limit: jnp.any(jnp.abs(x) > limit))  # NaN is not
+_all_weigh = jax.jit(lambda w: jnp.all((w >= 0) & jnp.isfinite(w)) & jnp.any(w > 0))
+_all_labels = jax.jit(lambda y, low, end: jnp.all((y >= low) & (y < end)), static_argnums=(1, 2))
 
 
 def _inside(x: Array, low: float, high: float, open_low: bool) -> Array:
@@ -188,12 +190,11 @@ def weights(where: str, name: str, w: ArrayLike, n: int) -> Array:
     """Returns `w` as n weights, finite, not negative, not all zero."""
     array = floating(where, name, w)
     shape(where, name, array, (n,))
+    if not concrete(array) or holds(lambda: _all_weigh(array)):
+        return array
     finite(where, name, array)
-    if concrete(array) and not holds(lambda: array >= 0):
-        raise ValueError(f"{where}: {name} must not be negative, got {min(array.tolist())}")
-    if concrete(array) and holds(lambda: array == 0):
-        raise ValueError(f"{where}: {name} must not be zero everywhere")
-    return array
+    wrong = f"negative, got {low}" if (low := min(array.tolist())) < 0 else "zero everywhere"
+    raise ValueError(f"{where}: {name} must not be {wrong}")
 
 
 def same_dtype(where: str, name: str, x: Any, like: str, dtype: Any) -> None:
@@ -208,7 +209,6 @@ def _number(where: str, name: str, x: ArrayLike, wanted: str, low: float, high: 
         raise TypeError(f"{where}: {name} must be {wanted}, got {x!r}")
     if not concrete(x):
         return
-
     if isinstance(x, int | float):
         good = (x > low if open_low else x >= low) and x <= high and math.isfinite(x)
     else:
@@ -281,7 +281,7 @@ def labels(where: str, name: str, y: ArrayLike, n: int, n_classes: int, least: i
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"{where}: {name} must hold whole numbers, got {array.dtype}")
     shape(where, name, array, (n,))
-    if concrete(array) and not holds(lambda: (array >= least) & (array < n_classes)):
+    if concrete(array) and not holds(lambda: _all_labels(array, least, n_classes)):
         raise ValueError(f"{where}: {name} must lie in [{least}, {n_classes}), got values from "
                          f"{min(array.tolist())} to {max(array.tolist())}")  # fmt: skip
     return array

@@ -67,9 +67,8 @@ def prepare(
     checks.key(where, key)
     epochs = checks.count(where, "epochs", epochs)
     params, dtype = parameters(where, params)
-    weighed = getattr(batch, "weight", None)
     batch, weight = rows(where, "batch", batch, dtype)
-    n = len(weight)
+    n = leading(where, "batch", batch)
     size = n
     if batch_size is not None:
         size = min(n, checks.count(where, "batch_size", batch_size))
@@ -92,7 +91,7 @@ def prepare(
     updates = None if passes is None else last * passes * step.steps_of(n, choices)
     plan = Plan(
         learning_rate=_rate(where, optimizer, learning_rate, updates, dtype),
-        l2=number(where, "l2", l2, dtype),
+        l2=_penalty(where, l2, dtype),
         max_norm=None if max_norm is None else _limit(where, max_norm, dtype),
         average=_average(where, average, dtype),
         augment=_augment(where, augment, batch, dtype),
@@ -102,15 +101,13 @@ def prepare(
         options={name: number(where, name, x, dtype) for name, x in options.items()},
     )
     step.transformation(plan, choices)  # checks name and options
-    whole = batch._replace(weight=weight)
-    slots.slot(where, value_and_grad, params, whole, key, (batch, weighed))
+    slots.slot(where, value_and_grad, params, batch, key)
     if not shuffle and size < n:
         warn.sorted_labels(where, batch.y)
     if validation is not None:
         held_out, held_weight = rows(where, "validation", validation, dtype)
-        marks = (held_out, validation.weight)
-        validation = held_out._replace(weight=held_weight)
-        slots.judge(where, value_and_grad, score, choices.metrics, params, validation, marks)
+        slots.judge(where, value_and_grad, score, choices.metrics, params, held_out)
+        validation = held_out._replace(weight=ones(held_out, held_weight, dtype))
         both = (batch, held_out)
         seen.once(value_and_grad, "overlap", None, both, lambda: warn.overlap(where, *both))
     elif metrics:
@@ -136,6 +133,12 @@ def _rate(where: str, optimizer: Any, rate: Any, updates: Any, dtype: Any) -> An
         )
     rate = schedules.resolve(where, rate, 1 if updates is None else updates)
     return rate if isinstance(rate, jax.tree_util.Partial) else _cast(rate, dtype)
+
+
+def _penalty(where: str, l2: Any, dtype: Any) -> Float[Array, ""] | None:
+    found = number(where, "l2", l2, dtype)
+    # A Python 0 is known before compilation, so that no penalty costs nothing.
+    return None if isinstance(l2, int | float) and l2 == 0 else found
 
 
 def _limit(where: str, limit: Any, dtype: Any) -> Float[Array, ""]:
@@ -175,7 +178,13 @@ def number(where: str, name: str, x: Any, dtype: Any) -> Float[Array, ""]:
         raise TypeError(f"{where}: {name} must be a number, got {type(x).__name__}")
     checks.shape(where, name, jnp.asarray(x), ())
     checks.non_negative(where, name, x)
-    return jnp.asarray(x, dtype)
+    return _array(x, dtype)
+
+
+def _array(x: Any, dtype: Any) -> Array:
+    """Returns a number as an array; one of Python by way of the host, where nothing is compiled."""
+    kind = jnp.dtype(dtype)
+    return jnp.asarray(kind.type(x) if isinstance(x, int | float) else x, kind)
 
 
 def _patience(where: str, epochs: Any, validation: Batch | None) -> Int[Array, ""]:
@@ -186,7 +195,7 @@ def _patience(where: str, epochs: Any, validation: Batch | None) -> Int[Array, "
         raise ValueError(f"{where}: patience needs a validation batch to watch, got None")
     elif checks.concrete(epochs):
         epochs = checks.count(where, "patience", epochs, most=LONGEST)
-    array = jnp.asarray(epochs, jnp.int32)
+    array = _array(epochs, jnp.int32)
     checks.shape(where, "patience", array, ())
     return array
 
@@ -217,8 +226,15 @@ def parameters(where: str, params: PyTree) -> tuple[PyTree, Any]:
     return jax.tree.map(lambda p: jnp.asarray(p, dtype), params), dtype  # no weak types
 
 
-def rows(where: str, name: str, batch: Batch, dtype: Any) -> tuple[Batch, Float[Array, " n"]]:
-    """Returns a batch of arrays without weights, and its weights, ones where there were none."""
+def ones(batch: Batch, weight: Float[Array, " n"] | None, dtype: Any) -> Float[Array, " n"]:
+    """Returns the weights of rows, ones where there are none."""
+    return jnp.ones(jax.tree.leaves(batch)[0].shape[0], dtype) if weight is None else weight
+
+
+def rows(
+    where: str, name: str, batch: Batch, dtype: Any
+) -> tuple[Batch, Float[Array, " n"] | None]:
+    """Returns a batch of arrays without weights, and its weights, or None for none."""
     if not isinstance(batch, Batch):
         raise TypeError(
             f"{where}: {name} must be a train.Batch, got {type(batch).__name__}; "
@@ -232,6 +248,6 @@ def rows(where: str, name: str, batch: Batch, dtype: Any) -> tuple[Batch, Float[
         ) from None
     n = leading(where, name, batch)
     if batch.weight is None:
-        return batch, jnp.ones(n, dtype)
+        return batch, None
     weight = checks.weights(where, f"{name}.weight", batch.weight, n)
     return batch._replace(weight=None), weight.astype(dtype)

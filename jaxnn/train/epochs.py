@@ -16,6 +16,8 @@ from jaxnn.train.data import Batch
 from jaxnn.train.state import Choices, History, Plan, Rows, Trained, TrainState
 from jaxnn.types import Key
 
+STRETCH = 16  # steps between two looks at whether a run has stopped, which copy its state
+
 
 def blank(choices: Choices, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     """Returns what stands for numbers that there are none of."""
@@ -128,23 +130,44 @@ def rounded(epochs: int, choices: Choices) -> int:
     return -(-epochs // choices.validate_every) * choices.validate_every
 
 
+def _together(epochs: int, rows: Rows, choices: Choices) -> int:
+    """Returns how many epochs are run at a stretch: a divisor of `epochs`, 1 but for short ones."""
+    steps = step.steps_of(len(jax.tree.leaves(rows.batch)[0]), choices)
+    return max(k for k in range(1, max(1, STRETCH // steps) + 1) if epochs % k == 0)
+
+
 def segment(
     state: TrainState, rows: Rows, plan: Plan, *, choices: Choices, epochs: int
 ) -> TrainState:
     """Returns the state after `epochs` more epochs, a multiple of `validate_every`.  Pure."""
     dtype = plan.min_gain.dtype
-
-    def epoch(state: TrainState, due: Bool[Array, ""], key: Key) -> tuple[TrainState, History]:
-        walk = step.begin(state.at, dtype)
-        walk = step.walk_over(walk, rows, key, plan, choices)
-        return close_epoch(state, walk, due, rows, plan, choices)
-
     none = blank(choices, (), dtype)
     nothing = History(none, none, {name: none for name, _ in choices.metrics})
-    skip = lambda state, *_: (state, nothing)
+    together = _together(epochs, rows, choices)
 
-    def body(state: TrainState, xs: tuple[Array, Key]) -> tuple[TrainState, History]:
-        return jax.lax.cond(state.halted, skip, epoch, state, *xs)
+    def epoch(state: TrainState, xs: tuple[Array, Key]) -> tuple[TrainState, History]:
+        due, key = xs
+        idle = state.halted if together > 1 else False
+        walk = step.begin(state.at, dtype, idle)
+        walk = step.walk_over(walk, rows, key, plan, choices)
+        after, line = close_epoch(state, walk, due, rows, plan, choices)
+        if together == 1:
+            return after, line
+        # The parameters of an idle epoch have not moved, and its optimizer is not asked again.
+        before = (state._replace(at=after.at), nothing)
+        return jax.tree.map(lambda a, b: jnp.where(idle, a, b), before, (after, line))
+
+    def stretch(state: TrainState, xs: PyTree) -> tuple[TrainState, History]:
+        if together == 1:
+            return epoch(state, xs)
+        return jax.lax.scan(epoch, state, xs)
+
+    def skip(state: TrainState, xs: PyTree) -> tuple[TrainState, History]:
+        shape = xs[0].shape
+        return state, jax.tree.map(lambda a: jnp.broadcast_to(a, shape), nothing)
+
+    def body(state: TrainState, xs: PyTree) -> tuple[TrainState, History]:
+        return jax.lax.cond(state.halted, skip, stretch, state, xs)
 
     # The first epoch of a segment is a multiple of `validate_every`: what is due is no secret of
     # the state.
@@ -152,7 +175,9 @@ def segment(
     due = is_due(number, plan, choices)
     # All keys beforehand: in the loop their rounds would be written into all that draws from them.
     keys = jax.vmap(lambda epoch: pass_key(state.key, epoch))(state.epoch + number)
-    after, lines = jax.lax.scan(body, state, (due, keys))
+    cut = lambda a: a if together == 1 else a.reshape(-1, together, *a.shape[1:])
+    after, lines = jax.lax.scan(body, state, jax.tree.map(cut, (due, keys)))
+    lines = jax.tree.map(jnp.ravel, lines)
     return after._replace(history=write(state.history, state.epoch + number, lines))
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from jaxnn import checks
 from jaxnn.train import seen
@@ -36,19 +36,18 @@ def slot(
     params: PyTree,
     batch: Batch,
     key: Key | None,
-    marks: PyTree,
 ) -> None:
     """Raises unless the function returns a number, and a gradient in the shape of `params`.
 
-    It is only traced, and only in `params`: of rows that are known it still sees the values, so
-    that its own checks (a label that is no class, …) speak here, and not as a NaN later. Once it
-    has seen the arrays `marks`, it is not asked again.
+    It is only traced, and only in `params` and the weights, which were checked: of rows that are
+    known it still sees the values, so that its own checks (a label that is no class, …) speak
+    here, and not as a NaN later. Once it has seen the arrays of the batch, it is not asked again.
     """
     what = "value_and_grad must return (value, gradient)"
     _function(where, "value_and_grad", value_and_grad)
 
-    def look(params: PyTree) -> None:
-        returned = value_and_grad(params, batch, key)
+    def look(params: PyTree, weight: Array) -> None:
+        returned = value_and_grad(params, batch._replace(weight=weight), key)
         if not isinstance(returned, tuple) or len(returned) != 2:
             raise TypeError(f"{where}: {what}, got {type(returned).__name__}")
         value, gradient = returned
@@ -61,7 +60,14 @@ def slot(
             checks.shape(where, f"gradient{jax.tree_util.keystr(path)}", g, p.shape)
 
     role = "validation" if key is None else "batch"
-    seen.once(value_and_grad, role, _kind(params), marks, lambda: jax.eval_shape(look, params))
+    look_at = lambda: jax.eval_shape(look, params, weights(params, batch))
+    seen.once(value_and_grad, role, _kind(params), batch, look_at)
+
+
+def weights(params: PyTree, batch: Batch) -> jax.ShapeDtypeStruct:
+    """Returns what stands for the weights of a batch while a function is only tried."""
+    dtype = jnp.result_type(*jax.tree.leaves(params))
+    return jax.ShapeDtypeStruct(jax.tree.leaves(batch)[0].shape[:1], dtype)
 
 
 def judge(
@@ -71,21 +77,21 @@ def judge(
     metrics: tuple[tuple[str, Score], ...],
     params: PyTree,
     validation: Batch,
-    marks: PyTree,
 ) -> None:
     """Raises unless the held-out rows can be scored: by `score`, or else by their loss."""
     if score is None:
-        slot(where, value_and_grad, params, validation, None, marks)
+        slot(where, value_and_grad, params, validation, None)
     else:
         metrics = (("score", score), *metrics)
     for name, metric in metrics:
         _function(where, name, metric)
 
-        def look(params: PyTree, name: str = name, metric: Score = metric) -> None:
-            _scalar(where, f"the value of {name}", metric(params, validation))
+        def look(params: PyTree, weight: Array, name: str = name, metric: Score = metric) -> None:
+            found = metric(params, validation._replace(weight=weight))
+            _scalar(where, f"the value of {name}", found)
 
-        look_at = lambda look=look: jax.eval_shape(look, params)
-        seen.once(metric, "validation", _kind(params), marks, look_at)
+        look_at = lambda look=look: jax.eval_shape(look, params, weights(params, validation))
+        seen.once(metric, "validation", _kind(params), validation, look_at)
 
 
 def _scalar(where: str, name: str, value: Any) -> None:

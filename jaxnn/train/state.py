@@ -25,7 +25,7 @@ class Plan(NamedTuple):
     """
 
     learning_rate: Float[Array, ""] | Schedule
-    l2: Float[Array, ""]
+    l2: Float[Array, ""] | None
     max_norm: Float[Array, ""] | None
     average: Averaging | None
     augment: Augmentation | None
@@ -53,10 +53,10 @@ class Choices:
 
 
 class Rows(NamedTuple):
-    """All rows of a run: `batch` without weights, `validation` with; `sampling` or None."""
+    """All rows of a run: `batch` without its weights, `validation` with them; None for none."""
 
     batch: Batch
-    weight: Float[Array, " n"]
+    weight: Float[Array, " n"] | None
     sampling: Float[Array, " n"] | None
     validation: Batch | None
 

@@ -6,7 +6,6 @@ is in memory.  A step whose loss, gradient or parameters are not finite is undon
 nothing moves.
 """
 
-import itertools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -52,11 +51,11 @@ def start(params: PyTree, plan: Plan, choices: Choices) -> Moving:
     return Moving(params, transformation(plan, choices).init(params), average)
 
 
-def begin(at: Moving, dtype: Any) -> Walk:
-    """Returns the walk before the first step of an epoch."""
-    none = jnp.full((), -1, jnp.int32)
-    zero = jnp.zeros((), dtype)
-    return Walk(at, zero, zero, jnp.zeros((), jnp.int32), none, none)
+def begin(at: Moving, dtype: Any, idle: Bool[Array, ""] | bool = False) -> Walk:
+    """Returns the walk before the first step of an epoch; of an idle one no parameter moves."""
+    none, zero = jnp.full((), -1, jnp.int32), jnp.zeros((), dtype)
+    failed = jnp.where(idle, 0, none)
+    return Walk(at, zero, zero, jnp.zeros((), jnp.int32), failed, none)
 
 
 def sound(*trees: PyTree) -> tuple[Bool[Array, ""], Int[Array, ""]]:
@@ -66,16 +65,16 @@ def sound(*trees: PyTree) -> tuple[Bool[Array, ""], Int[Array, ""]]:
     reduction would: infinities and NaN survive in them, and no sum of large numbers overflows.
     That the answer is a product, too, keeps XLA from computing it again wherever it is used.
     """
-    sums = []
-    for leaf in jax.tree.leaves(trees):
+    parts, owners = [], []
+    for number, leaf in enumerate(jax.tree.leaves(trees)):
         last = leaf.shape[-1] if leaf.ndim else 1
-        sums.append(leaf.reshape(math.prod(leaf.shape[:-1]), last) @ _tiny(last, leaf.dtype))
-    together = jnp.concatenate(sums)
-    first = jnp.argmax(~jnp.isfinite(together))
-    ends = itertools.accumulate(len(some) for some in sums[:-1])
-    leaf = sum((first >= end).astype(jnp.int32) for end in ends)
-    leaf = jnp.asarray(leaf, jnp.int32) % (len(sums) // len(trees))
-    return jnp.isfinite(together @ _tiny(len(together), together.dtype)), leaf
+        rows = leaf.reshape(math.prod(leaf.shape[:-1]), last)
+        parts.append(rows @ _tiny(last, leaf.dtype))
+        owners += [number] * len(parts[-1])
+    together = jnp.concatenate(parts)
+    broken = jnp.where(jnp.isfinite(together), len(owners), jnp.array(owners, jnp.int32))
+    first = jnp.min(broken) % (len(parts) // len(trees))
+    return jnp.isfinite(together @ _tiny(len(together), together.dtype)), first
 
 
 def _tiny(n: int, dtype: jnp.dtype) -> Float[Array, " n"]:
@@ -113,9 +112,15 @@ def _objective(
 
 
 def _step(
-    walk: Walk, parts: Batch, mass: Float[Array, "k s"], keys: Array, plan: Plan, choices: Choices
+    walk: Walk,
+    parts: Batch,
+    mass: Float[Array, "k s"],
+    keys: Array,
+    plan: Plan,
+    choices: Choices,
+    unweighted: bool,
 ) -> Walk:
-    """Returns the walk one step on."""
+    """Returns the walk one step on; of rows that are not weighted every step has some."""
     params, opt_state, average = walk.at
     objective = _objective(parts, mass, keys, plan, choices)
     value, gradient = objective(params)
@@ -138,9 +143,13 @@ def _step(
     # Rows that all weigh nothing make no step: they are only padding.
     real = (total > 0) & (walk.bad_batch < 0)
     bad = real & ~(whole & jnp.isfinite(value))
-    choose = lambda new, old: jnp.where(real & ~bad, new, old)
+    choose = lambda yes, new, old: jax.tree.map(lambda a, b: jnp.where(yes, a, b), new, old)
+    if not unweighted:
+        opt_state = choose(total > 0, opt_state, walk.at.opt_state)
+    params, average = choose(real & ~bad, (params, average), (walk.at.params, walk.at.average))
     return Walk(
-        at=jax.tree.map(choose, Moving(params, opt_state, average), walk.at),
+        # Nothing moves after a bad step, so that nobody asks what its optimizer remembers.
+        at=Moving(params, opt_state, average),
         loss=walk.loss + jnp.where(real, value * total, 0),
         mass=walk.mass + jnp.where(real, total, 0),
         steps=walk.steps + 1,
@@ -157,10 +166,12 @@ def steps_of(n: int, choices: Choices) -> int:
 def walk_over(walk: Walk, rows: Rows, key: Key, plan: Plan, choices: Choices) -> Walk:
     """Returns the walk after one pass over `rows`, in an order drawn from the key."""
     key_order, key_steps = draws.split(key)
-    n, dtype = len(rows.weight), rows.weight.dtype
+    n, dtype = len(jax.tree.leaves(rows.batch)[0]), walk.loss.dtype
+    unweighted = rows.weight is None
     if choices.batch_size >= n and rows.sampling is None:
-        parts, mass = jax.tree.map(lambda a: a[None], (rows.batch, rows.weight))
-        return _step(walk, parts, mass, key_steps[None], plan, choices)
+        mass = jnp.ones(n, dtype) if rows.weight is None else rows.weight
+        parts, mass = jax.tree.map(lambda a: a[None], (rows.batch, mass))
+        return _step(walk, parts, mass, key_steps[None], plan, choices, unweighted)
     order, real = epoch_order(
         key_order, n, choices.batch_size, choices.accumulate, choices.shuffle, rows.sampling
     )
@@ -169,7 +180,8 @@ def walk_over(walk: Walk, rows: Rows, key: Key, plan: Plan, choices: Choices) ->
     def advance(walk: Walk, xs: tuple[Array, Array, Array]) -> tuple[Walk, None]:
         chosen, counted, keys = xs
         parts = jax.tree.map(lambda a: a[chosen], rows.batch)
-        mass = rows.weight[chosen] * counted.astype(dtype)
-        return _step(walk, parts, mass, keys, plan, choices), None
+        mass = counted.astype(dtype)
+        mass = mass if rows.weight is None else rows.weight[chosen] * mass
+        return _step(walk, parts, mass, keys, plan, choices, unweighted), None
 
     return jax.lax.scan(advance, walk, (order, real, keys))[0]

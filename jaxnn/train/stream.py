@@ -74,6 +74,7 @@ def _filled(chunk: Batch, size: int, number: int, dtype: Any) -> tuple[Batch, Ar
         # By the host, at once: `jnp.array` may still read when the array is filled anew.
         chunk = jax.tree.map(lambda a: a.copy() if hasattr(a, "copy") else a, chunk)
     batch, weight = door.rows(WHERE, f"chunk {number}", chunk, dtype)
+    weight = door.ones(batch, weight, dtype)
     n = len(weight)
     if n > size:
         raise ValueError(f"{WHERE}: chunk {number} must have at most the {size} rows of the first, "
@@ -177,7 +178,7 @@ def run(
     params, rows, plan, choices = door.prepare(
         WHERE, key, params, first(), value_and_grad, epochs=epochs, passes=passes, **settings
     )
-    size, dtype = len(rows.weight), rows.weight.dtype
+    size, dtype = len(jax.tree.leaves(rows.batch)[0]), plan.min_gain.dtype
     shapes = jax.tree.map(jnp.shape, rows.batch)
     rows = rows._replace(batch=Batch(x=()))  # not to be kept for nothing
 
@@ -191,7 +192,7 @@ def run(
             raise ValueError(f"{WHERE}: chunk {number} must hold arrays like the first, {shapes}, "
                              f"got {given}")  # fmt: skip
         if look:
-            slots.slot(WHERE, value_and_grad, params, batch._replace(weight=weight), key, batch)
+            slots.slot(WHERE, value_and_grad, params, batch, key)
         return number, rows._replace(batch=batch, weight=weight, validation=None)
 
     midway: Midway | None

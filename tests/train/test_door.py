@@ -202,8 +202,10 @@ def test_good_input_becomes_strong_arrays():
     params, dtype = door.parameters("f", {"a": 1.0, "b": np.ones(2)})
     assert dtype == jnp.float64
     assert all(isinstance(p, jax.Array) and not p.weak_type for p in params.values())
-    batch, weight = door.rows("f", "batch", Batch(x=np.ones((3, 2)), y=np.arange(3)), jnp.float32)
+    given = Batch(x=np.ones((3, 2)), y=np.arange(3), weight=np.ones(3))
+    batch, weight = door.rows("f", "batch", given, jnp.float32)
     assert batch.weight is None
+    assert weight is not None
     assert weight.dtype == jnp.float32
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(batch))
     assert door.number("f", "l2", 1, jnp.float32).dtype == jnp.float32
