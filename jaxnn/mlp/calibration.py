@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxnn import checks
 from jaxnn.mlp.layers import Params
+from jaxnn.mlp.losses import relative
 from jaxnn.mlp.tape import Options, run
 from jaxnn.types import Data, Scalar, Weights
 
@@ -56,7 +57,8 @@ def predict_proba(
     checks.shape(where, "temperature", temperature, ())
     options = Options(activation, "identity", keep_prob, convention)
     logits = _two_sided(run(where, params, x, None, options)[0])
-    return jax.nn.softmax(logits / jnp.asarray(temperature, logits.dtype), axis=1)
+    logits = relative(logits) / jnp.asarray(temperature, logits.dtype)
+    return jax.nn.softmax(logits, axis=1)
 
 
 class Temperature(NamedTuple):

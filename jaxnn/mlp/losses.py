@@ -87,19 +87,27 @@ def _smooth(soft: Float[Array, "n c"], smoothing: Scalar, c: int) -> Float[Array
     return soft + smoothing * (1 / c - soft)
 
 
+def relative(logits: Outputs) -> Outputs:
+    """Returns the logits of each row less the largest; a row of -inf alone becomes zeros."""
+    most = jax.lax.stop_gradient(jnp.max(logits, axis=1, keepdims=True))
+    return jnp.where(most == -jnp.inf, 0, logits - most)
+
+
 def _softmax_cross_entropy(outputs: Outputs, targets: Array, smoothing: Scalar = 0.0) -> Rows:
     soft = _smooth(doors.soft(targets, outputs), smoothing, outputs.shape[1])
-    # Relative to the largest logit, so that neither the exponentials nor the sum lose anything.
-    logits = outputs - jax.lax.stop_gradient(jnp.max(outputs, axis=1, keepdims=True))
+    logits = relative(outputs)
     log_total = jnp.log(jnp.sum(jnp.exp(logits), axis=1))
-    return log_total * jnp.sum(soft, axis=1) - jnp.sum(soft * logits, axis=1)
+    own = jnp.sum(jnp.where(soft == 0, 0, soft * logits), axis=1)
+    loss = log_total * jnp.sum(soft, axis=1) - own
+    return jnp.where(jnp.all(outputs == -jnp.inf, axis=1), jnp.inf, loss)
 
 
 def _softmax_cross_entropy_gradient(
     outputs: Outputs, targets: Array, smoothing: Scalar = 0.0
 ) -> Outputs:
     soft = _smooth(doors.soft(targets, outputs), smoothing, outputs.shape[1])
-    return jax.nn.softmax(outputs, axis=1) * jnp.sum(soft, axis=1, keepdims=True) - soft
+    slope = jax.nn.softmax(relative(outputs), axis=1) * jnp.sum(soft, axis=1, keepdims=True) - soft
+    return jnp.where(jnp.all(outputs == -jnp.inf, axis=1, keepdims=True), 0, slope)
 
 
 def _sigmoid_cross_entropy(outputs: Outputs, targets: Outputs, smoothing: Scalar = 0.0) -> Rows:
@@ -222,11 +230,12 @@ LOSSES: dict[str, Loss] = {
 | gaussian | -Σ log N(y; m, v), nats; h = (m, s), v = exp(s) + `floor`² | real, (n, o/2) |
 
 Both entropies take `smoothing` (0): targets are mixed with that share of the uniform distribution,
-over the o classes or, of a sigmoid, over 0 and 1 (Szegedy et al., 2016, section 7).  Huber's
-loss is that of 1964, the hinge that of Crammer and Singer (2001); with a single output h it is
-max(0, margin - (2y - 1) h) for labels 0 and 1.  The Gaussian is that of Nix
-and Weigend (1994): its outputs are q means, then q logarithms of variances, and its floor, 1e-3 of
-the targets' units, bounds the price of an output that is too sure: standardise the targets.
+over the o classes or, of a sigmoid, over 0 and 1 (Szegedy et al., 2016, section 7).  Of a softmax,
+a logit of -inf rules its class out: where it occurs the loss is infinite.  Huber's loss is that of
+1964, the hinge that of Crammer and Singer (2001); with a single output h it is
+max(0, margin - (2y - 1) h) for labels 0 and 1.  The Gaussian is that of Nix and Weigend (1994):
+its outputs are q means, then q logarithms of variances, and its floor, 1e-3 of the targets' units,
+bounds the price of an output that is too sure: standardise them.
 """
 
 
@@ -289,12 +298,3 @@ def loss_of(where: str, given: str | Loss) -> Loss:
         return given
     checks.in_table(where, "loss", given, LOSSES)
     return LOSSES[given]
-
-
-def class_weights(where: str, entry: Loss, targets: Array, outputs: Outputs) -> Rows | None:
-    """Returns the weight of the class of each row; None where classes have no weights."""
-    if entry.class_weight is None or entry.classes is None:
-        return None
-    shares = entry.classes(targets, outputs)
-    checks.shape(where, "class_weight", entry.class_weight, shares.shape[1:])
-    return shares @ entry.class_weight.astype(outputs.dtype)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from jaxnn import checks
 from jaxnn.mlp.activations import ACTIVATIONS
 from jaxnn.mlp.layers import Params, Stack
-from jaxnn.mlp.losses import Loss, class_weights, loss_of
+from jaxnn.mlp.losses import Loss, loss_of
 from jaxnn.mlp.structure import bare
 from jaxnn.mlp.tape import Options
 from jaxnn.mlp.thinning import check_dropout
@@ -89,13 +89,24 @@ def _each_weight(
     return jnp.repeat(flat, n // given.size)
 
 
+def _class_weights(
+    where: str, entry: Loss, targets: Array, outputs: Float[Array, "n o"]
+) -> Float[Array, " n"] | None:
+    """Returns the weight of the class of each row; None where classes have no weights."""
+    if entry.class_weight is None or entry.classes is None:
+        return None
+    shares = entry.classes(targets, outputs)
+    checks.shape(where, "class_weight", entry.class_weight, shares.shape[1:])
+    return shares @ entry.class_weight.astype(outputs.dtype)
+
+
 def rows_of(
     where: str, batch: Any, outputs: Float[Array, "n o"], shape: tuple[int, ...], loss: Loss
 ) -> Rows:
     """Returns the targets and the share of each row of a batch whose leading axes are `shape`."""
     n = outputs.shape[0]
     targets = loss.targets(where, _flat(where, "y", batch.y, shape), outputs)
-    weight = class_weights(where, loss, targets, outputs)
+    weight = _class_weights(where, loss, targets, outputs)
     if batch.weight is not None:
         own = _each_weight(where, batch.weight, n, shape).astype(outputs.dtype)
         weight = own if weight is None else own * weight

@@ -160,7 +160,7 @@ BAD = {
     "width": (lambda: gmm.stepwise_step(S(), X[:, :1], 0.5), ValueError, r"x must have shape"),
     "family": (lambda: gmm.stepwise_init(start_of("full")._replace(cov=0)), TypeError, "got int"),
     "no mixture": (lambda: gmm.stepwise_init(None), TypeError, "mixture must be a GMM"),
-    "batch": (lambda: FIT(batch_size=41), ValueError, "batch_size must be between 1 and 40"),
+    "F20 batch": (lambda: FIT(batch_size=41), ValueError, "batch_size must be between 1 and 40"),
     "epochs": (lambda: FIT(epochs=-1), ValueError, "epochs must be at least 0"),
     "key": (lambda: FIT(key=0), TypeError, "key must be a PRNG key"),
 }

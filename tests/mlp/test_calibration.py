@@ -74,11 +74,13 @@ def test_the_temperature_moves_with_the_logits_as_differences_say():
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 def test_probabilities(temperature):
-    """Oracle: softmax and the logistic function of SciPy."""
+    """Oracle: softmax and the logistic function of SciPy; F17, of no class at all, thirds."""
     proba = jax.jit(lambda p, t: mlp.predict_proba(p, X, temperature=t, activation="tanh"))
     found = proba(NET, temperature)
     logits = np.asarray(mlp.apply(NET, X, activation="tanh"))
     np.testing.assert_allclose(found, softmax(logits / temperature, axis=1), rtol=1e-12)
+    none = proba((NET[0], NET[1]._replace(bias=jnp.full(C, -jnp.inf))), temperature)
+    np.testing.assert_allclose(none, np.full((5, C), 1 / C), rtol=1e-12)
     last = mlp.Dense(NET[1].weight[:1], None)
     one = proba((NET[0], last), temperature)
     lead = np.asarray(mlp.apply((NET[0], last), X, activation="tanh"))[:, 0] / temperature
@@ -90,6 +92,7 @@ BAD = {
     "label": (lambda: mlp.fit_temperature(LOGITS, Y - 1), ValueError, r"y must lie in \[0, 3\)"),
     "floats": (lambda: mlp.fit_temperature(LOGITS, Y * 1.0), TypeError, "whole numbers"),
     "nan": (lambda: mlp.fit_temperature(LOGITS * np.nan, Y), ValueError, "logits must be finite"),
+    "F17 -inf": (lambda: mlp.fit_temperature(LOGITS - np.inf, Y), ValueError, "got -inf at row"),
     "weight": (lambda: mlp.fit_temperature(LOGITS, Y, sample_weight=-W), ValueError, "negative"),
     "zero": (lambda: mlp.predict_proba(NET, X, temperature=0.0), ValueError, "must be positive"),
     "many": (lambda: mlp.predict_proba(NET, X, temperature=W), ValueError, "must have shape"),

@@ -9,6 +9,7 @@ import optax
 import pytest
 from refusals import refused
 from scipy import stats
+from scipy.special import logsumexp, softmax
 
 from jaxnn import mlp
 from jaxnn.mlp import LOSSES
@@ -240,6 +241,23 @@ def test_entropies_of_huge_logits_are_finite(name, size):
     np.testing.assert_allclose(value, np.array([0, 2, 1], np.float32) * size, rtol=1e-6)
     np.testing.assert_allclose(gradient, [[0, 0], [-1, 1], [-0.5, 0.5]], atol=1e-7)
     np.testing.assert_allclose(by_jax, gradient, atol=1e-6)
+
+
+def test_a_logit_of_minus_infinity_rules_its_class_out():
+    """F17.  Oracle: SciPy on the classes that are left; where the own class is out, -log 0."""
+    none = -jnp.inf
+    h = jnp.array([[none, 1.0, 2.0], [none, 1.0, 2.0], [none, none, none]])
+    loss, y = LOSSES["softmax_cross_entropy"], jnp.array([2, 0, 1])
+    value, gradient, by_jax = jax.jit(
+        lambda h: (
+            loss.value(h, y), loss.gradient(h, y), jax.grad(lambda h: loss.value(h, y)[0])(h)
+        )
+    )(h)  # fmt: skip
+    np.testing.assert_allclose(value, [logsumexp([1, 2]) - 2, np.inf, np.inf], rtol=1e-12)
+    p = softmax([1.0, 2.0])
+    expected = [[0, p[0], p[1] - 1], [-1, *p], [0, 0, 0]]
+    np.testing.assert_allclose(gradient, expected, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(by_jax, [expected[0], [0] * 3, [0] * 3], rtol=1e-12, atol=1e-15)
 
 
 def test_the_loss_of_a_sure_and_right_answer_survives_float32():

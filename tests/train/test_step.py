@@ -94,11 +94,11 @@ def test_ragged_batches_are_the_loop_in_numpy():
 
 
 def test_a_batch_of_all_rows_or_more_is_full_batch_descent():
-    """Invariant: bit for bit."""
+    """F20.  Invariant: bit for bit, added up or not."""
     run = partial(train.fit, KEY, START, LINE, squares, epochs=4)
     once = run()
     equal(once, run(batch_size=N))
-    equal(once, run(batch_size=10 * N))
+    equal(once, run(batch_size=10 * N, accumulate=3))
 
 
 @pytest.mark.parametrize("batch_size", [None, 1, 4], ids=str)
