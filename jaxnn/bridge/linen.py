@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from jaxnn import checks, mlp
-from jaxnn.bridge.dense import dense_layers, from_pairs, functions
+from jaxnn.bridge.dense import from_pairs, steps
 from jaxnn.types import Key, ValueAndGrad
 
 try:
@@ -32,12 +32,8 @@ def to_linen(
     Raises:
         TypeError: If a layer is not dense; ValueError for an unknown activation.
     """
-    where = "bridge.to_linen"
-    layers = dense_layers(where, params)
     modules, variables = [], {}
-    for layer, function in zip(
-        layers, functions(where, len(layers), activation, output_activation), strict=True
-    ):
+    for layer, function in steps("bridge.to_linen", params, activation, output_activation):
         leaves = {"kernel": jnp.transpose(layer.weight)}
         if layer.bias is not None:
             leaves["bias"] = layer.bias

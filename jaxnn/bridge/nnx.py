@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from jaxnn import checks, mlp
-from jaxnn.bridge.dense import dense_layers, from_pairs, functions
+from jaxnn.bridge.dense import from_pairs, steps
 from jaxnn.types import Key, ValueAndGrad
 
 try:
@@ -30,12 +30,8 @@ def to_nnx(
     Raises:
         TypeError: If a layer is not dense; ValueError for an unknown activation.
     """
-    where = "bridge.to_nnx"
-    layers = dense_layers(where, params)
     modules: list[Any] = []
-    for layer, function in zip(
-        layers, functions(where, len(layers), activation, output_activation), strict=True
-    ):
+    for layer, function in steps("bridge.to_nnx", params, activation, output_activation):
         n_out, n_in = layer.weight.shape
         dtype = layer.weight.dtype
         # The numbers drawn here are replaced at once.

@@ -57,12 +57,13 @@ def from_torch(path: str | os.PathLike[str]) -> mlp.Params:
 
     where = f"bridge.from_torch: {os.fspath(path)}"
     data = Path(path).read_bytes()
+    head = data[8 : 8 + int.from_bytes(data[:8], "little")]
+    if b'"F64"' in head and jnp.asarray(0.0).dtype != np.float64:  # which would be rounded
+        raise TypeError(f"{where}: holds float64; turn on jax_enable_x64, or save float32")
     try:
         arrays = load(data)
     except (SafetensorError, KeyError) as error:
         raise ValueError(f"{where}: no file of safetensors ({error})") from None
-    if not jax.config.jax_enable_x64 and b'"F64"' in data[: 8 + int.from_bytes(data[:8], "little")]:  # type: ignore[attr-defined]
-        raise TypeError(f"{where}: holds float64; turn on jax_enable_x64, or save float32")
     layers: dict[int, dict[str, jax.Array]] = {}
     for name, array in arrays.items():
         number, _, leaf = name.rpartition(".")

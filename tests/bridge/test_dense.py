@@ -24,11 +24,14 @@ def test_other_layers_are_named():
     with pytest.raises(TypeError, match=r"f: params\[0\] must be Dense, .* got Maxout"):
         dense.dense_layers("f", net)
     with pytest.raises(ValueError, match="unknown activation 'rely'"):
-        dense.functions("f", 2, "rely", "identity")
+        dense.steps("f", mlp.init(KEY, (2, 3, 1)), "rely", "identity")
 
 
 def test_the_last_activation_is_that_of_the_outputs():
-    hidden, last = dense.functions("f", 2, "relu", "tanh")
+    net = mlp.init(KEY, (2, 3, 1))
+    (first, hidden), (second, last) = dense.steps("f", net, "relu", "tanh")
+    assert first is net[0]
+    assert second is net[1]
     assert (hidden, last) == (mlp.ACTIVATIONS["relu"].value, mlp.ACTIVATIONS["tanh"].value)
 
 

@@ -66,16 +66,38 @@ def test_a_start_has_the_spread_of_a_narrow_network():
     assert abs(np.mean(spread**2) - 1) < 5 * np.sqrt(2 / spread.size)
 
 
-def test_maxout_and_layers_without_bias():
-    """Oracle: outputs of the cut network."""
-    params = mlp.init(KEY, (3, 4, 2), activation="identity", pieces=2, bias=False,
-                      dtype=jnp.float64)  # fmt: skip
-    small = (
-        params[0]._replace(weight=params[0].weight[:, :3]),
-        params[1]._replace(weight=params[1].weight[:, :3]),
+# Sizes, options of `init`, and widths: maxout without bias, equal layers in a row, residual ones.
+KINDS = {
+    "maxout": ((3, 4, 2), {"activation": "identity", "pieces": 2, "bias": False}, [3], (3, 3, 2)),
+    "stack": ((3, 5, 5, 5, 2), {}, [2, 4, 3], (3, 2, 4, 3, 2)),
+    "residual": ((3, 5, 5, 4, 4, 2), {"residual": True}, [3, 2], (3, 3, 3, 2, 2, 2)),
+    "residual input": ((3, 3, 3, 4, 2), {"residual": True}, [1], (3, 3, 3, 1, 2)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_layers_of_every_kind_one_by_one_and_stacked(kind):
+    """Oracle: outputs and starts of the cut network, its weights widened by hand.
+
+    Of a sigmoid a dead unit says 1/2, and beside a residual layer it must not come back.
+    """
+    sizes, options, widths, small = KINDS[kind]
+    activation = options.get("activation", "sigmoid")
+    wide = mlp.init(KEY, sizes, dtype=jnp.float64, **options)
+    wide = jax.tree.map(lambda a: a + 0.1, wide)  # biases, too
+    expected = tuple(
+        layer._replace(
+            weight=layer.weight[..., :o, :i] * np.sqrt(layer.weight.shape[-1] / i),
+            bias=None if layer.bias is None else layer.bias[..., :o],
+        )
+        for layer, i, o in zip(wide, small, small[1:], strict=False)
     )
-    both = [mlp.apply(p, X, activation="identity") for p in (mlp.narrow(params, [3]), small)]
-    np.testing.assert_allclose(*both, rtol=1e-12)
+    for params in (wide, mlp.stack(wide)):
+        found = jax.jit(lambda p, w: mlp.narrow(p, w, start=True))(params, jnp.array(widths))
+        got, want = (mlp.apply(p, X, activation=activation) for p in (found, expected))
+        np.testing.assert_allclose(got, want, rtol=1e-12)
+        alive = sum(int(jnp.sum(a != 0)) for a in jax.tree.leaves(found))
+        assert alive == sum(a.size for a in jax.tree.leaves(expected))
 
 
 BAD = {
@@ -84,6 +106,7 @@ BAD = {
     "too wide": ([6, 6], ValueError, r"widths\[1\] must be between 1 and 5, got 6"),
     "half": ([1.5, 1], TypeError, r"widths\[0\] must be a whole number"),
 }
+DEEP = mlp.stack(mlp.init(KEY, (3, 5, 5, 5, 2), dtype=jnp.float64))
 
 
 @pytest.mark.usefixtures("unchecked_types")
@@ -92,3 +115,10 @@ def test_bad_widths_get_one_clear_message(case):
     """Oracle: the message."""
     widths, error, message = BAD[case]
     refused(lambda: mlp.narrow(WIDE, widths), error, message, "mlp.narrow")
+
+
+def test_every_layer_of_a_stack_has_a_width():
+    """Oracle: the messages."""
+    wrong = lambda widths: lambda: mlp.narrow(DEEP, widths)
+    refused(wrong([2, 2]), ValueError, "each of 3 hidden layers, got 2", "mlp.narrow")
+    refused(wrong([2, 2, 6]), ValueError, r"widths\[2\] must be between 1 and 5", "mlp.narrow")

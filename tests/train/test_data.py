@@ -116,7 +116,7 @@ def test_a_split_need_not_take_every_row():
 
 @pytest.mark.parametrize(("n", "size"), [(10, 4), (10, 5), (10, 10), (10, 99), (7, 1), (1, 1)])
 def test_an_epoch_has_every_row_once(n, size):
-    """Oracle: counting; a ragged last batch is filled with weight zero; F20: more than all is all."""
+    """Oracle: counting; a ragged last batch is filled with weight zero; F20: 99 rows of 10."""
     rows, weight = epoch_batches(KEY, n, size)
     assert rows.shape == weight.shape == (-(-n // min(size, n)), min(size, n))
     assert sorted(np.asarray(rows)[np.asarray(weight) == 1].tolist()) == list(range(n))

@@ -55,7 +55,7 @@ def test_one_chunk_is_the_training_in_memory():
 
 
 def test_chunks_one_after_another_are_trainings_one_after_another():
-    """F20.  Oracle: full-batch descent by hand on 4, 4 and 2 rows, the last filled up; one buffer."""
+    """F20.  Oracle: full-batch descent by hand on 4, 4 and 2 rows, the last filled; one buffer."""
     parts = chunks(LINE, 4)
     streamed = train.fit_stream(
         KEY, START, Reader(parts), squares, epochs=2, optimizer="sgd", learning_rate=0.1,
