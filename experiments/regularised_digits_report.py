@@ -3,6 +3,7 @@
 Accuracies are arrays (seeds,), or (seeds, epochs) along the way.
 """
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -15,10 +16,9 @@ from experiments.runner import Outcome
 from jaxnn.plot import style
 
 PLAIN, DROPOUT, SMOOTHED = "plain", "dropout", "dropout + smoothing"
-STOP, BOTH = "early stopping", "dropout + early stopping"
-ALL = "dropout + smoothing + early stopping"
+SHIFTED, STOP = "dropout + smoothing + shifts", "early stopping"
 GOALS = {"MNIST": 96.2, "digits": 98.5}
-COLORS, LINES = (style.BLUE, style.VERMILION), ("-", "--", "-.")
+COLORS, LINES = (style.BLUE, style.VERMILION), ("-", "--", "-.", ":")
 
 
 class Found(NamedTuple):
@@ -42,10 +42,11 @@ def report(config: Any, results: Mapping[str, Results]) -> Outcome:
     accuracy, gains, rows, said, best = {}, {}, [], [], []
     for name, (found, curves, peer) in results.items():
         test = np.stack([one.accuracy for one in found.values()])
+        goal = list(found)[-1]
         accuracy[name] = dict(zip(found, nets.intervals(test, 100), strict=True))
         gains[name] = dict(zip(found, nets.intervals(test - test[:1], 100), strict=True))
         said.append(
-            f"on {name} {ALL} reads {_percent(accuracy[name][ALL])} of the test rows, the plain "
+            f"on {name} {goal} reads {_percent(accuracy[name][goal])} of the test rows, the plain "
             f"network {_percent(accuracy[name][PLAIN])}; " + ", ".join(
                 f"{one} {nets.verdict(gains[name][one])} ({span(gains[name][one], '+.2f')} points)"
                 for one in (DROPOUT, "L2", STOP)
@@ -64,7 +65,7 @@ def report(config: Any, results: Mapping[str, Results]) -> Outcome:
             f"{100 * np.mean(peer):.2f}", f"{ahead:+.2f}", "",
         ])  # fmt: skip
         arrays |= {
-            "variants": np.array(list(found)),
+            f"variants_{name}": np.array(list(found)),
             f"accuracy_{name}": np.stack(list(accuracy[name].values())),
             f"gain_{name}": np.stack(list(gains[name].values())),
             f"peer_{name}": peer,
@@ -104,36 +105,41 @@ def _text(config: Any, accuracy: Any, gains: Any) -> str:
     """Returns the page in words: what was expected, and what became of it."""
     mnist, digits = (gains[name] for name in GOALS)
     plain, drop = (accuracy["MNIST"][name][0] for name in (PLAIN, DROPOUT))
-    reached = " and ".join(
-        f"{_percent(accuracy[name][ALL])} on {name} (without smoothed labels "
-        f"{_percent(accuracy[name][BOTH])})" for name in GOALS
-    )  # fmt: skip
+    goals = []
+    for name, goal in GOALS.items():
+        variant = list(accuracy[name])[-1]
+        verb = "is reached" if accuracy[name][variant][0] >= goal else "is missed"
+        goals.append(f"{goal} % on {name} {verb} by {variant}, {_percent(accuracy[name][variant])}")
     return (
         "Srivastava et al. (2014) halve the errors of a network on all of MNIST with dropout on "
         "hidden units (p = 0.5) and pixels (p = 0.8). Found with 4000 rows: of the errors, "
         f"{100 * (drop - plain) / (100 - plain):.0f} % are gone. On digits, dropout on hidden "
         f"units alone {nets.verdict(digits[DROPOUT])}: {_change(digits[DROPOUT])}.\n\n"
-        "The lecture expects L2 to hold a network back. Of six λ, from 0.00001 to 0.001, the "
-        f"best in cross-validation is {config.l2:g}. Found: it {nets.verdict(mnist['L2'])} on "
-        f"MNIST ({_change(mnist['L2'])}), and on digits it {nets.verdict(digits['L2'])} "
-        f"({_change(digits['L2'])}). Larger λ were worse on MNIST.\n\n"
-        "With clean labels the errors hardly rise again, so stopping should win little, and it "
-        "pays for its judgement with a tenth of the rows. Found on MNIST: with nine tenths of "
-        f"the rows {_change(mnist[f'{STOP}, nine tenths'])}; learning anew from all rows, for as "
-        "many epochs as were found (Goodfellow, Bengio and Courville, 2016, section 7.8), "
-        f"{_change(mnist[STOP])}. All other lines with early stopping in their name learn anew, "
-        "too.\n\n"
-        "The goal, with dropout and early stopping, was "
-        + " and ".join(f"{goal} % on {name}" for name, goal in GOALS.items())
-        + f". Reached: {reached}. Labels are smoothed by {config.smoothing:g} (Szegedy et al., "
-        "2016, section 7).\n\n"
-        "All variants are the same network, start, order of rows and falling rate. Their numbers "
-        "are traced, so two compiled programs for each data set train them all. The rate, the "
-        "widths, the epochs, λ, the keep probability of pixels and the smoothing were chosen by "
-        "five-fold cross-validation on training rows of seeds 100 and 101; batch sizes, patience "
-        "and the keep probability of hidden units were not tuned. All seeds split the same "
-        "images, so that what is for the test under one seed is learned from under another: "
-        "the choice has seen test rows in that sense, if in no other."
+        "The lecture expects L2 to hold a network back. Of four λ, from 0.00002 to 0.001, the "
+        f"smallest was the best in cross-validation. Found: {config.l2:g} "
+        f"{nets.verdict(mnist['L2'])} on MNIST ({_change(mnist['L2'])}), and on digits it "
+        f"{nets.verdict(digits['L2'])} ({_change(digits['L2'])}).\n\n"
+        "With clean labels errors hardly rise again, so stopping should win little, and it pays "
+        "for its judgement with a tenth of the rows. Found on MNIST: with nine tenths of the rows "
+        f"{_change(mnist[f'{STOP}, nine tenths'])}. Learning anew from all rows, for as many "
+        "epochs as were found and with a rate that falls to 0 in them (Goodfellow, Bengio and "
+        f"Courville, 2016, section 7.8), makes that {_change(mnist[STOP])}; on digits "
+        f"{_change(digits[STOP])}. All lines with early stopping in their name learn anew unless "
+        "they say nine tenths. What is watched is the loss: of the errors of few rows, in a first "
+        "run, the second epoch was sometimes the best by chance.\n\n"
+        "The goals are 96.2 and 98.5 % with dropout and early stopping: "
+        + "; ".join(goals)
+        + f". Labels are smoothed by {config.smoothing:g} (Szegedy et al., 2016, section 7), and "
+        f"images of MNIST shifted by up to {config.reach[0]} pixel each way, anew in every epoch: "
+        "that is knowledge of images, not of networks, and has a line of its own.\n\n"
+        "All variants are the same network and start. Their numbers are traced, so four compiled "
+        "programs on MNIST and two on digits train them all. The rate, the widths, the epochs, λ, "
+        "the keep probability of pixels and the smoothing were chosen by five-fold "
+        "cross-validation on training rows of seeds 100 and 101; batch sizes, patience, shifts on "
+        "MNIST and the keep probability of hidden units were not tuned; shifts hurt on digits, in "
+        "cross-validation. All seeds split the same images, so that what is for the test under "
+        "one is learned from under another: the choice has seen test rows in that sense, if in no "
+        "other."
     )
 
 
@@ -144,12 +150,10 @@ def _change(ends: Any) -> str:
 def plot(outcome: Outcome) -> dict[str, Figure]:
     """Draws the accuracies, the gains within pairs, and the way there."""
     found = outcome.arrays
-    names = [str(n).replace(" + early", "\n+ early").replace(", nine", ",\nnine")
-             for n in found["variants"]]  # fmt: skip
     drawn = {}
     for what, label in (("accuracy", "test accuracy (%)"), ("gain", "gain over plain (points)")):
-        drawn[what] = Figure(figsize=(11, 6))
-        panels = drawn[what].subplots(1, 2, sharey=True)
+        drawn[what] = Figure(figsize=(12.5, 6.2))
+        panels = drawn[what].subplots(1, 2)
         for ax, data, color in zip(panels, GOALS, COLORS, strict=True):
             shown = slice(1 if what == "gain" else 0, None)
             ends = found[f"{what}_{data}"][shown]
@@ -157,12 +161,17 @@ def plot(outcome: Outcome) -> dict[str, Figure]:
             ax.errorbar(ends[:, 0], y, xerr=np.abs(ends[:, 1:].T - ends[:, 0]), fmt="o",
                         color=color, capsize=5, markersize=8)  # fmt: skip
             ax.set(title=data, xlabel=label)
-            ax.set_yticks(y, names[shown])
+            names = [textwrap.fill(str(name), 24) for name in found[f"variants_{data}"][shown]]
+            ax.set_yticks(y, names)
             at = 0 if what == "gain" else 100 * found[f"peer_{data}"].mean()
             ax.axvline(at, color="#888888", linestyle="-" if what == "gain" else "--")
     drawn["curves"] = Figure(figsize=(11, 4.6))
     for ax, data in zip(drawn["curves"].subplots(1, 2), GOALS, strict=True):
-        for one, color, line in zip((PLAIN, DROPOUT, SMOOTHED), style.PALETTE, LINES, strict=False):
+        for one, color, line in zip(
+            (PLAIN, DROPOUT, SMOOTHED, SHIFTED), style.PALETTE, LINES, strict=False
+        ):
+            if f"curve_{data}_{one}" not in found:
+                continue
             values = 100 * found[f"curve_{data}_{one}"]
             nets.mean_curve(
                 ax, 1 + np.arange(values.shape[1]), values, label=one, color=color, linestyle=line
