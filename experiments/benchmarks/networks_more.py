@@ -91,7 +91,7 @@ def with_keras(task: Task) -> Callable[[int], Any]:
             layers.append(keras.layers.Dense(width, "relu" if task.classes else "tanh"))
             if task.keep < 1:
                 layers.append(keras.layers.Dropout(1 - task.keep))
-        net = keras.Sequential([*layers, keras.layers.Dense(task.sizes[-1])])
+        net: Any = keras.Sequential([*layers, keras.layers.Dense(task.sizes[-1])])
         net.set_weights([part for w, b in task.start(seed) for part in (w.T, b)])
         net.compile(keras.optimizers.Adam(RATE, epsilon=1e-8), loss)
         net.fit(task.x, task.y, batch_size=task.batch, epochs=task.epochs, verbose=0,

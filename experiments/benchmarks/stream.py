@@ -67,6 +67,7 @@ def kde(rows: Any, start: Any, passes: int, turn: Turn) -> Any:
     from jaxnn import scale
 
     points = scale.kde.fit(rows)
+    found = np.zeros(0)
     turn()
     for _ in range(passes):
         found = scale.kde.log_prob(points, np.tile(np.asarray(start.means), (QUERIES // 16, 1)))
@@ -161,7 +162,8 @@ def main() -> None:
     parser.add_argument("--child", nargs=3, metavar=("WHAT", "WAY", "PATH"))
     given = parser.parse_args()
     if given.child:
-        child(*given.child, given.passes)
+        what, way, path = given.child
+        child(what, way, path, given.passes)
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "x.npy")

@@ -223,8 +223,8 @@ def run(
     state = _start(key, params, rows, plan, choices=choices)
     midway = begin(Midway(state, step.begin(state.at, dtype), jnp.asarray(0)))
     state = midway.state
-    asked = callback is not None and int(state.epoch) > 0 and int(midway.chunks) == 0
-    if asked and callback(_finish(state)):
+    between = int(state.epoch) > 0 and int(midway.chunks) == 0
+    if callback is not None and between and callback(_finish(state)):
         return _finish(state)
     return drive(WHERE, state, advance, progress, callback)
 
