@@ -66,14 +66,14 @@ def _share(members: int) -> Share:
     if members < count:
         raise ValueError(f"{WHERE}: there must be a member for each of {count} processes, "
                          f"got {members}")  # fmt: skip
-    total = lambda number: int(processes.gathered(np.array(number)).sum())
-    return Share(process=jax.process_index(), processes=count, gather=whole, total=total)
+    least = lambda number: int(processes.gathered(np.array(number)).min())
+    return Share(process=jax.process_index(), processes=count, gather=whole, least=least)
 
 
 def _shared_out(hparams: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     """Returns the options that make a run the part of it that this process has."""
-    plain = {k: v for k, v in options.items() if isinstance(v, bool | int | float | str)}
-    processes.agree(WHERE, {"options": json.dumps(plain, sort_keys=True)})
+    said = {k: v for k, v in options.items() if isinstance(v, bool | int | float | str)}
+    processes.agree(WHERE, {"options": json.dumps(said, sort_keys=True)})
     members = max((len(v) for v in hparams.values() if v.ndim), default=0)
     mesh = options.get("mesh")
     own = {} if mesh is None else {"mesh": meshes.team(WHERE, mesh).here}

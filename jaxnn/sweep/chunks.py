@@ -154,6 +154,7 @@ def in_chunks(
         report(done, math.nan)
     share = options.share
     many = 1 if share is None else share.processes
+    size = size if share is None else share.least(size)
     with Noted(*(() if share is not None else (signal.SIGINT,))) as keyboard:
         for start in range(done, n, size * many):
             done = min(start + size * many, n)

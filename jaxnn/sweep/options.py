@@ -36,13 +36,13 @@ class Share(NamedTuple):
         processes: how many there are; no more than members.
         gather: `(n, tree) -> tree`: makes of arrays with a leading axis of those of n members that
             are `mine` the arrays of all n, in NumPy; called by all processes at the same time.
-        total: the sum of a number over all processes; as `gather`.
+        least: the least of what all processes say; as `gather`.
     """
 
     process: int
     processes: int
     gather: Callable[[int, PyTree], PyTree]
-    total: Callable[[int], int]
+    least: Callable[[int], int]
 
     def mine(self, n: int) -> np.ndarray:
         """Returns which of n members this process runs: every so-manyth."""

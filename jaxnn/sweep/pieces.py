@@ -196,7 +196,7 @@ def drive(
     members, shared = place(mesh, members, tuple(shared))
     states, chunk = _room(where, how, places, state, shared, options)
     slots = chunk * places.parts
-    rule = make_rule(min(n, slots if share is None else share.total(slots)))
+    rule = make_rule(min(n, slots if share is None else share.processes * share.least(slots)))
     records = _fresh_records(n, rule)
     shrink = layout == "vmap"  # under `map` what fills a batch up is skipped
 
