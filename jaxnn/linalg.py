@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, PyTree
 
+from jaxnn import memory
+
 Carry = TypeVar("Carry")
 
 # Numbers in the working set of one tile: a core's cache on CPU, plenty of parallel work elsewhere.
@@ -24,9 +26,14 @@ UNIT = 16
 
 
 def tile_rows(n: int, width: int) -> int:
-    """Returns how many of `n` rows a tile should hold if each row needs `width` numbers."""
+    """Returns how many of `n` rows a tile should hold if each row needs `width` numbers.
+
+    At least 128, unless a budget of memory has it smaller; see `jaxnn.memory`.
+    """
+    cut = memory.halvings.value
     budget = TILE.get(jax.default_backend(), TILE_ACCELERATOR)
-    return max(1, min(n, max(128, budget // max(width, 1) // UNIT * UNIT)))
+    rows = max(128, budget // max(width, 1) // UNIT * UNIT) >> cut
+    return max(1, min(n, max(UNIT, rows // UNIT * UNIT)))
 
 
 def _length(rows: PyTree) -> int:

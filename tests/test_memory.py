@@ -1,5 +1,6 @@
 """Oracles: the compiler's account of programs compiled here, and arithmetic."""
 
+import inspect
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import pytest
 import toys
 from refusals import refused
 
-from jaxnn import gmm, kde, memory, sweep
+from jaxnn import gmm, kde, memory, rbm, sweep
 from jaxnn.sweep import chunks
 
 KEY = jax.random.key(0)
@@ -155,3 +156,119 @@ def test_a_density_takes_a_row_more_for_each_row_and_a_tile():
         many = temporary(density, rows_of(n * 10**5), rows_of(m * 10**5))
         assert many - few <= 4.1 * 8 * 7 * 10**5
     assert few <= 2**24
+
+
+X = np.random.default_rng(1).normal(size=(700, 2))
+WIDE = np.random.default_rng(2).normal(size=(700, 6))
+MIXTURE = gmm.init(KEY, WIDE[:100], 4)
+MODEL = kde.fit(X, bandwidth=0.5)
+LINE = kde.fit(X[:, :1], bandwidth=0.5)
+MACHINE = rbm.init(KEY, 12, 10)
+
+# The function, given its arrays and the budget.
+TILED = {
+    "gmm.log_joint": (gmm.log_joint, (MIXTURE, WIDE)),
+    "gmm.log_prob": (gmm.log_prob, (MIXTURE, WIDE)),
+    "gmm.posterior": (gmm.posterior, (MIXTURE, WIDE)),
+    "gmm.predict": (gmm.predict, (MIXTURE, WIDE)),
+    "gmm.e_step": (gmm.e_step, (MIXTURE, WIDE)),
+    "gmm.bic": (gmm.bic, (MIXTURE, WIDE)),
+    "gmm.fit": (lambda m, x, **b: gmm.fit(m, x, max_steps=3, **b), (MIXTURE, WIDE)),
+    "gmm.regress": (lambda m, x, **b: gmm.regress(m, [1], x, **b), (MIXTURE, WIDE[:, :1])),
+    "kde.log_prob": (kde.log_prob, (MODEL, X)),
+    "kde.score": (kde.score, (MODEL, X)),
+    "kde.leave_one_out": (kde.leave_one_out, (X, np.array([0.3, 0.5]))),
+    "kde.cross_validate": (
+        lambda x, h, **b: kde.cross_validate(x, h, folds=3, **b), (X, np.array([0.3, 0.5]))),
+    "kde.nearest_neighbour": (lambda x, **b: kde.nearest_neighbour(x, 2, **b), (X,)),
+    "kde.cdf": (kde.cdf, (LINE, X[:, :1])),
+    "kde.nadaraya_watson": (kde.nadaraya_watson, (MODEL, X, X)),
+    "rbm.log_partition": (rbm.log_partition, (MACHINE,)),
+}  # fmt: skip
+TAKES_BUDGET = {
+    f"{module.__name__.split('.')[1]}.{name}": getattr(module, name)
+    for module in (gmm, kde, rbm)
+    for name in module.__all__
+    if callable(getattr(module, name))
+    and not inspect.isclass(getattr(module, name))
+    and "memory_budget" in inspect.signature(getattr(module, name)).parameters
+}
+
+
+def on_top(program):
+    found = program.memory_analysis()
+    return found.temp_size_in_bytes + found.output_size_in_bytes
+
+
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize("name", TILED)
+def test_tiles_keep_to_the_budget(name):
+    """Oracle: the compiler's account of the whole, and the result without a budget.
+
+    The budget is the least, as the message of a smaller one names it.
+    """
+    function, arrays = TILED[name]
+    with pytest.raises(ValueError, match=f"^{name}: memory_budget must be at least") as caught:
+        function(*arrays, memory_budget=1)
+    least = int(re.findall(r"at least (\d+) bytes", str(caught.value))[0])
+    usual = jax.jit(function).lower(*arrays).compile()
+    small = jax.jit(lambda *a: function(*a, memory_budget=least)).lower(*arrays).compile()
+    assert on_top(small) <= least < on_top(usual)
+    same = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+    jax.tree.map(same, small(*arrays), usual(*arrays))
+
+
+def test_tiles_are_as_large_as_the_budget_allows():
+    """Oracle: bytes of tiles by arithmetic; the fewest halvings that fit, in few compilations."""
+    asked = []
+
+    def cost(cut, rows=300):
+        asked.append(cut)
+        return 1000 + 10 * max(16, min(rows, 2**14 >> cut))
+
+    for budget, expected in ((4000, 0), (3999, 6), (2280, 7), (2279, 8), (1160, memory.MOST)):
+        asked.clear()
+        assert memory._cut("here", cost, budget) == expected
+        assert len(asked) <= 2 + max(expected, 1)
+    with pytest.raises(ValueError, match=r"here: .* at least 1160 bytes, .*, got 1159"):
+        memory._cut("here", cost, 1159)
+    with pytest.raises(ValueError, match=r"at least 900 bytes"):  # what joins tiles needs room too
+        memory._cut("here", {0: 900, memory.MOST: 950}.get, 899)
+    assert memory._cut("here", lambda cut: cost(cut, 2**14), 90_000) == 1  # along the line, at once
+
+
+def test_a_budget_is_measured_once_and_costs_nothing_where_there_is_none(monkeypatch):
+    """Counted: lowerings.  A budget that suffices leaves the usual tiles; other arrays of the same
+    shapes, and other budgets, are measured no more; another static argument is.
+    """
+    seen = []
+    measured = memory._bytes_on_top.__wrapped__
+
+    def looked(call, cut, x64):
+        seen.append(cut)
+        return measured(call, cut, x64)
+
+    monkeypatch.setattr(memory, "_bytes_on_top", memory.functools.lru_cache(looked))
+    plain = kde.nearest_neighbour(X, 2)
+    assert seen == []
+    np.testing.assert_array_equal(kde.nearest_neighbour(X, 2, memory_budget="auto"), plain)
+    assert seen == [0]
+    kde.nearest_neighbour(X + 1, 2, memory_budget=2**30)
+    assert seen == [0]
+    kde.nearest_neighbour(X, 3, memory_budget=2**30)
+    kde.nearest_neighbour(X[:-1], 3, memory_budget=2**30)
+    assert seen == [0, 0, 0]
+    with pytest.raises(ValueError, match="must be finite"):  # as ever, at the door
+        kde.nearest_neighbour(np.where(X > 3, np.nan, X), 2, memory_budget=2**30)
+    each = jax.vmap(lambda x: kde.nearest_neighbour(x, 2, memory_budget=2**30))(X[None])
+    np.testing.assert_array_equal(each[0], plain)
+    assert seen == [0, 0, 0]  # a member has the shape of the whole
+
+
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize("name", TAKES_BUDGET)
+def test_what_is_no_budget_is_refused(name):
+    """I10. Bytes are a whole number, at least 1; whatever else is given, that is said first."""
+    assert TAKES_BUDGET.keys() >= TILED.keys()
+    for bad, error in (("much", ValueError), (0, ValueError), (1.5, TypeError), (True, TypeError)):
+        refused(lambda bad=bad: TAKES_BUDGET[name](memory_budget=bad), error, "memory_budget", name)

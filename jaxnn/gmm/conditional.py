@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnn import checks
+from jaxnn import checks, memory
 from jaxnn.gmm.covariances import Diag, Full, Spherical, Tied
 from jaxnn.gmm.family import Covariances
 from jaxnn.gmm.gaussians import roots
@@ -227,8 +227,13 @@ def _regress(mixture: GMM, dims: tuple[int, ...], values: Float[Array, "m g"]) -
     return map_rows(regress_tile, values, tile_rows(values.shape[0], width))
 
 
-def regress(mixture: GMM, dims: Sequence[int], values: Data) -> Regression:
+@memory.budgeted
+def regress(
+    mixture: GMM, dims: Sequence[int], values: Data, *, memory_budget: memory.Budget = None
+) -> Regression:
     """Returns mean and covariance of the other columns given `dims`: Gaussian mixture regression.
+
+    With `memory_budget` tiles are as small as it asks for; see `jaxnn.memory`.
 
     The mean is the least-squares prediction (Ghahramani and Jordan, 1994).  Arguments and
     errors are those of `condition`, but only the two moments are ever stored for all rows.

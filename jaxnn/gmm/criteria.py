@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from jaxnn import memory
 from jaxnn.gmm.forms import Form
 from jaxnn.gmm.missing import counted
 from jaxnn.gmm.model import GMM, by_form, door, evidence
@@ -59,10 +60,18 @@ def _sums(
     return -2 * log_lik, entropy, jnp.sum(weight)
 
 
+@memory.budgeted
 def bic(
-    mixture: GMM, x: Data, sample_weight: Weights | None = None, *, missing: bool = False
+    mixture: GMM,
+    x: Data,
+    sample_weight: Weights | None = None,
+    *,
+    missing: bool = False,
+    memory_budget: memory.Budget = None,
 ) -> Float[Array, ""]:
     """Returns the Bayesian information criterion −2 log L + p log n: lower is better.
+
+    With `memory_budget` tiles are as small as it asks for; see `jaxnn.memory`.
 
     `missing`: NaN stands for what was not observed, and L is the likelihood of the rest; n counts
     the rows of which something was observed.  Static.
@@ -73,10 +82,18 @@ def bic(
     return deviance + n_parameters(mixture) * jnp.log(n)
 
 
+@memory.budgeted
 def aic(
-    mixture: GMM, x: Data, sample_weight: Weights | None = None, *, missing: bool = False
+    mixture: GMM,
+    x: Data,
+    sample_weight: Weights | None = None,
+    *,
+    missing: bool = False,
+    memory_budget: memory.Budget = None,
 ) -> Float[Array, ""]:
     """Returns Akaike's information criterion −2 log L + 2p (Akaike, 1974): lower is better.
+
+    With `memory_budget` tiles are as small as it asks for; see `jaxnn.memory`.
 
     `missing` and errors are those of `bic`.
     """
@@ -84,10 +101,18 @@ def aic(
     return deviance + 2 * n_parameters(mixture)
 
 
+@memory.budgeted
 def icl(
-    mixture: GMM, x: Data, sample_weight: Weights | None = None, *, missing: bool = False
+    mixture: GMM,
+    x: Data,
+    sample_weight: Weights | None = None,
+    *,
+    missing: bool = False,
+    memory_budget: memory.Budget = None,
 ) -> Float[Array, ""]:
     """Returns the integrated completed likelihood BIC + 2 E: lower is better.
+
+    With `memory_budget` tiles are as small as it asks for; see `jaxnn.memory`.
 
     E = −Σ_i Σ_k r_ik log r_ik is the entropy of the responsibilities, so components that overlap
     cost more than under `bic`; where each row is sure of its component the two are equal.

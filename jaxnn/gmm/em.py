@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
-from jaxnn import checks
+from jaxnn import checks, memory
 from jaxnn.gmm import loop, priors
 from jaxnn.gmm.expectation import expect
 from jaxnn.gmm.loop import maximise
@@ -98,6 +98,7 @@ def climb(
     )
 
 
+@memory.budgeted
 def fit(
     mixture: GMM,
     x: Data,
@@ -110,6 +111,7 @@ def fit(
     max_steps: int | Int[Array, ""] = 200,
     accelerate: bool = False,
     missing: bool = False,
+    memory_budget: memory.Budget = None,
 ) -> Fit:
     """Runs EM from `mixture` until a step gains less than `tol`, in one compiled loop.
 
@@ -131,6 +133,7 @@ def fit(
         missing: NaN stands for what is missing at random, and the likelihood is that of what was
             observed (Little and Rubin, 2002, section 11.2); rows of NaN alone take no part. Rows
             with the same gaps share their matrices, unless `x` is traced. Static.
+        memory_budget: bytes on top of the arguments, or "auto"; see `jaxnn.memory`.
 
     Returns:
         A `Fit`, which says how it ended; `describe` puts that in words. All numbers are traced:

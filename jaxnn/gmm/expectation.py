@@ -6,6 +6,7 @@ Shapes: n samples, d features, k components.
 import jax
 from jaxtyping import Array, Float
 
+from jaxnn import memory
 from jaxnn.gmm.missing import Observed, by_pattern, observe
 from jaxnn.gmm.model import GMM, door
 from jaxnn.gmm.moments import Moments, moments, row_weights
@@ -24,8 +25,14 @@ def expect(mixture: GMM, x: Float[Array, "n d"] | Observed, weight: Float[Array,
 _expect = jax.jit(expect)
 
 
+@memory.budgeted
 def e_step(
-    mixture: GMM, x: Data, sample_weight: Weights | None = None, *, missing: bool = False
+    mixture: GMM,
+    x: Data,
+    sample_weight: Weights | None = None,
+    *,
+    missing: bool = False,
+    memory_budget: memory.Budget = None,
 ) -> Moments:
     """Returns the additive moments of `x` under `mixture` (Bishop, 2006, eq. 9.23).
 
@@ -39,6 +46,7 @@ def e_step(
             what was observed, and `log_lik` is that of the observed (Little and Rubin, 2002,
             section 11.2).  Rows of NaN alone take no part, and a column of NaN alone is no error
             here: other parts of the data may know it.  Static.
+        memory_budget: bytes on top of the arguments, or "auto"; see `jaxnn.memory`.
 
     Raises:
         TypeError, ValueError: bad rows or weights; gaps in a family that knows none.

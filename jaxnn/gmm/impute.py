@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnn import checks
+from jaxnn import checks, memory
 from jaxnn.gmm.model import GMM, door
 from jaxnn.gmm.observed import RULES, width
 from jaxnn.linalg import map_rows, tile_rows
@@ -38,8 +38,11 @@ def _impute(mixture: GMM, x: Float[Array, "n d"]) -> Float[Array, "n d"]:
     return map_rows(of_tile, x, tile_rows(x.shape[0], width(mixture.cov, mixture.means)))
 
 
-def impute(mixture: GMM, x: Data) -> Float[Array, "n d"]:
+@memory.budgeted
+def impute(mixture: GMM, x: Data, *, memory_budget: memory.Budget = None) -> Float[Array, "n d"]:
     """Returns `x` with E[missing | observed] wherever it is NaN; the rest is as it was.
+
+    With `memory_budget` tiles are as small as it asks for; see `jaxnn.memory`.
 
     The mean over all components: Σ_k p(k | observed) E[missing | observed, k], best in squared
     error.  A row of NaN alone becomes the mean of the mixture.
@@ -76,8 +79,13 @@ def _sample_missing(key: Key, mixture: GMM, x: Float[Array, "n d"]) -> Float[Arr
     return map_rows(of_tile, (x, gumbel, noise), tile_rows(n, width(mixture.cov, mixture.means)))
 
 
-def sample_missing(key: Key, mixture: GMM, x: Data) -> Float[Array, "n d"]:
+@memory.budgeted
+def sample_missing(
+    key: Key, mixture: GMM, x: Data, *, memory_budget: memory.Budget = None
+) -> Float[Array, "n d"]:
     """Returns `x` with a draw from p(missing | observed) for NaN; the rest is as it was.
+
+    With `memory_budget` tiles are as small as it asks for; see `jaxnn.memory`.
 
     First a component of p(k | observed), then its conditional normal: one imputation of several,
     with other keys (Rubin, 1987), or what a mixture makes up from half a row.

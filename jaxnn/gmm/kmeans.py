@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxnn import checks
+from jaxnn import checks, memory
 from jaxnn.gmm.moments import row_weights, rows_to_learn
 from jaxnn.linalg import fold_rows, map_rows, mean_and_variance, square_distances, tile_rows
 from jaxnn.types import Data, Key, Scalar, Weights
@@ -205,6 +205,7 @@ def _k_means(
     return KMeans(centres + mean[None], labels, weight @ distances, steps, move <= tol)
 
 
+@memory.budgeted
 def k_means(
     key: Key,
     x: Data,
@@ -214,6 +215,7 @@ def k_means(
     tol: Scalar = 1e-4,
     max_steps: int | Int[Array, ""] | None = None,
     batch_size: int | None = None,
+    memory_budget: memory.Budget = None,
 ) -> KMeans:
     """Returns k centres that the rows are near to: k-means++ seeds, then Lloyd's steps.
 
@@ -228,6 +230,7 @@ def k_means(
         max_steps: the most steps; by default 300, and 100 for mini-batches.
         batch_size: rows of a mini-batch (Sculley, 2010), which runs `max_steps` steps; from n on
             each step sees all rows. By default all rows up to `kmeans.LARGE`, then 4,096.
+        memory_budget: bytes on top of the arguments, or "auto"; see `jaxnn.memory`.
 
     Raises:
         TypeError, ValueError: bad rows, weights or key; k < 1 or k > n; a negative number.

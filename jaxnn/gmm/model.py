@@ -15,7 +15,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
-from jaxnn import checks, shapes
+from jaxnn import checks, memory, shapes
 from jaxnn.gmm import forms
 from jaxnn.gmm.families import COVARIANCES
 from jaxnn.gmm.family import Covariances
@@ -135,8 +135,13 @@ def _joint(where: str, mixture: GMM, x: Data, missing: bool) -> Float[Array, "n 
     return _log_joint(mixture, door(where, mixture, x, missing), missing)
 
 
-def log_joint(mixture: GMM, x: Data, *, missing: bool = False) -> Float[Array, "n k"]:
+@memory.budgeted
+def log_joint(
+    mixture: GMM, x: Data, *, missing: bool = False, memory_budget: memory.Budget = None
+) -> Float[Array, "n k"]:
     """Returns log w_k + log N(x_i | m_k, Σ_k) for every row and component (nats).
+
+    With `memory_budget` tiles are as small as it asks for; see `jaxnn.memory`.
 
     `missing`: NaN stands for what was not observed, and densities are those of the rest (a row of
     nothing else has density 1); without it NaN is refused.  Static.
@@ -156,16 +161,26 @@ def _log_prob(mixture: GMM, x: Float[Array, "n d"], missing: bool = False) -> Fl
     return by_form(mixture, x.shape[0], run, missing)
 
 
-def log_prob(mixture: GMM, x: Data, *, missing: bool = False) -> Float[Array, " n"]:
+@memory.budgeted
+def log_prob(
+    mixture: GMM, x: Data, *, missing: bool = False, memory_budget: memory.Budget = None
+) -> Float[Array, " n"]:
     """Returns the log-density of each row (nats; density per data unit to the power d).
+
+    With `memory_budget` tiles are as small as it asks for; see `jaxnn.memory`.
 
     Memory beyond the result is one tile.  `missing` and errors are those of `log_joint`.
     """
     return _log_prob(mixture, door("gmm.log_prob", mixture, x, missing), missing)
 
 
-def posterior(mixture: GMM, x: Data, *, missing: bool = False) -> Float[Array, "n k"]:
+@memory.budgeted
+def posterior(
+    mixture: GMM, x: Data, *, missing: bool = False, memory_budget: memory.Budget = None
+) -> Float[Array, "n k"]:
     """Returns the responsibilities p(k | x_i) (Bishop, 2006, eq. 9.13); rows sum to 1.
+
+    With `memory_budget` tiles are as small as it asks for; see `jaxnn.memory`.
 
     A row so far out that the logarithms of all densities overflow (in float32 some 1e19 standard
     deviations) has the weights of the mixture.  `missing` and errors are those of `log_joint`.
@@ -182,12 +197,26 @@ def _responsibilities(
     return jax.nn.softmax(jnp.where(lost, log_weights[None], joint), axis=1)
 
 
-def predict(mixture: GMM, x: Data, *, missing: bool = False) -> Int[Array, " n"]:
+@partial(jax.jit, static_argnames="missing")
+def _predict(mixture: GMM, x: Float[Array, "n d"], missing: bool = False) -> Int[Array, " n"]:
+    def run(form: forms.Form) -> Int[Array, " n"]:
+        of_tile = lambda tile: jnp.argmax(form.joint(tile)[1], axis=0)
+        return map_rows(of_tile, x, form.tile(x.shape[0]), form.lanes)
+
+    return by_form(mixture, x.shape[0], run, missing)
+
+
+@memory.budgeted
+def predict(
+    mixture: GMM, x: Data, *, missing: bool = False, memory_budget: memory.Budget = None
+) -> Int[Array, " n"]:
     """Returns the component with the largest responsibility for each row.
+
+    With `memory_budget` tiles are as small as it asks for; see `jaxnn.memory`.
 
     `missing` and errors are those of `log_joint`.
     """
-    return jnp.argmax(_joint("gmm.predict", mixture, x, missing), axis=1)
+    return _predict(mixture, door("gmm.predict", mixture, x, missing), missing)
 
 
 @partial(jax.jit, static_argnames="n")

@@ -11,7 +11,7 @@ from jax.scipy.special import gammaln
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from jaxnn import checks
+from jaxnn import checks, memory
 from jaxnn.gmm.bayes import belief_door
 from jaxnn.gmm.belief import BayesGMM
 from jaxnn.gmm.model import GMM
@@ -61,8 +61,13 @@ def _predictive(posterior: BayesGMM, x: Float[Array, "n d"]) -> Float[Array, " n
     return map_rows(of_tile, x, tile_rows(x.shape[0], posterior.means.size))
 
 
-def predictive_log_prob(posterior: BayesGMM, x: Data) -> Float[Array, " n"]:
+@memory.budgeted
+def predictive_log_prob(
+    posterior: BayesGMM, x: Data, *, memory_budget: memory.Budget = None
+) -> Float[Array, " n"]:
     """Returns the log-density of new rows, parameters integrated out (nats).
+
+    With `memory_budget` tiles are as small as it asks for; see `jaxnn.memory`.
 
     A mixture of Student's t distributions (Bishop, 2006, eqs. 10.81 and 10.82).
     Raises TypeError or ValueError for rows of another width, emptiness, NaN or infinity.

@@ -12,7 +12,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
-from jaxnn import checks
+from jaxnn import checks, memory
 from jaxnn.kde.averages import door
 from jaxnn.kde.bandwidths import BANDWIDTHS
 from jaxnn.kde.kernels import Kernel, in_form
@@ -116,12 +116,16 @@ def _weights(
     return log(shares) - finite[:, None], log_totals - jnp.log(jnp.sum(weights)), shares
 
 
-def class_log_prob(classes: Classes, x: Data) -> Float[Array, "m C"]:
+@memory.budgeted
+def class_log_prob(
+    classes: Classes, x: Data, *, memory_budget: memory.Budget = None
+) -> Float[Array, "m C"]:
     """Returns the log density of each row of `x` in each class, in nats.
 
     Args:
         classes: what `class_conditional` returns.
         x: queries, (m, d).
+        memory_budget: bytes on top of the arguments, or "auto"; see `jaxnn.memory`.
 
     Raises:
         ValueError: for bad shapes or values; TypeError for arguments of wrong types.
@@ -149,8 +153,13 @@ def _class_log_prob(classes: Classes, x: Float[Array, "m d"]) -> Float[Array, "m
     return lax.map(one, (classes.bandwidth, classes.log_weights)).T
 
 
+@memory.budgeted
 def posterior(
-    classes: Classes, x: Data, *, log_prior: Float[ArrayLike, " C"] | None = None
+    classes: Classes,
+    x: Data,
+    *,
+    log_prior: Float[ArrayLike, " C"] | None = None,
+    memory_budget: memory.Budget = None,
 ) -> Float[Array, "m C"]:
     """Returns the log probabilities of the classes given each row of `x`.
 
@@ -161,6 +170,7 @@ def posterior(
         x: queries, (m, d).
         log_prior: logs of the classes' weights before x is seen, of any sum, (C,); None for their
             shares of the data.
+        memory_budget: bytes on top of the arguments, or "auto"; see `jaxnn.memory`.
 
     Raises:
         ValueError: for bad shapes or values; TypeError for arguments of wrong types.
@@ -194,8 +204,13 @@ def _posterior(log_prior: Float[Array, " C"], heights: Float[Array, "m C"]) -> F
     return jax.nn.log_softmax(jnp.where(reached, joint, log_prior[None, :]), axis=1)
 
 
+@memory.budgeted
 def classify(
-    classes: Classes, x: Data, *, log_prior: Float[ArrayLike, " C"] | None = None
+    classes: Classes,
+    x: Data,
+    *,
+    log_prior: Float[ArrayLike, " C"] | None = None,
+    memory_budget: memory.Budget = None,
 ) -> Int[Array, " m"]:
     """Returns the most probable class of each row of `x`: see `posterior`.
 
@@ -203,6 +218,7 @@ def classify(
         classes: what `class_conditional` returns.
         x: queries, (m, d).
         log_prior: as in `posterior`.
+        memory_budget: bytes on top of the arguments, or "auto"; see `jaxnn.memory`.
 
     Raises:
         ValueError: for bad shapes or values; TypeError for arguments of wrong types.
@@ -210,7 +226,10 @@ def classify(
     return jnp.argmax(posterior(classes, x, log_prior=log_prior), axis=1)
 
 
-def log_density_ratio(above: KDE, below: KDE, x: Data) -> Float[Array, " m"]:
+@memory.budgeted
+def log_density_ratio(
+    above: KDE, below: KDE, x: Data, *, memory_budget: memory.Budget = None
+) -> Float[Array, " m"]:
     """Returns log p(x) - log q(x) at each row of `x`, in nats.
 
     Finite wherever both kernels are infinite; for compact ones inf or -inf where only one
@@ -220,6 +239,7 @@ def log_density_ratio(above: KDE, below: KDE, x: Data) -> Float[Array, " m"]:
         above: the density p, what `fit` returns.
         below: the density q.
         x: queries, (m, d).
+        memory_budget: bytes on top of the arguments, or "auto"; see `jaxnn.memory`.
 
     Raises:
         ValueError: for bad shapes or values; TypeError for arguments of wrong types.

@@ -12,7 +12,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
-from jaxnn import checks
+from jaxnn import checks, memory
 from jaxnn.kde import scaling
 from jaxnn.kde.averages import door
 from jaxnn.kde.model import KDE, log_prob
@@ -164,7 +164,10 @@ def _condition(model: KDE, values: Float[Array, " c"], dims: Dims) -> Conditiona
     return Conditional(conditional, evidence, reached)
 
 
-def conditional_log_prob(model: KDE, dims: tuple[int, ...], x: Data) -> Float[Array, " m"]:
+@memory.budgeted
+def conditional_log_prob(
+    model: KDE, dims: tuple[int, ...], x: Data, *, memory_budget: memory.Budget = None
+) -> Float[Array, " m"]:
     """Returns the log density of each row's other features given its own features `dims`.
 
     log p(x) - log p(x[dims]), in nats, as `condition` would have it for the values of every row,
@@ -175,6 +178,7 @@ def conditional_log_prob(model: KDE, dims: tuple[int, ...], x: Data) -> Float[Ar
         model: what `fit` returns, with a Gaussian or a product kernel.
         dims: the features that are given, static.
         x: rows of all features, (m, d).
+        memory_budget: bytes on top of the arguments, or "auto"; see `jaxnn.memory`.
 
     Raises:
         ValueError, TypeError: as `condition`.

@@ -10,7 +10,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxnn import checks
+from jaxnn import checks, memory
 from jaxnn.kde import scaling
 from jaxnn.kde.held_out import held_out_log_prob, mean_over
 from jaxnn.kde.kernels import KERNELS, Kernel, in_form
@@ -35,6 +35,7 @@ class CrossValidation(NamedTuple):
     found: Bool[Array, ""]
 
 
+@memory.budgeted
 def cross_validate(
     x: Data,
     bandwidths: Float[ArrayLike, " b"],
@@ -44,6 +45,7 @@ def cross_validate(
     form: str = "radial",
     unit: Scalar | Float[ArrayLike, " d"] | Float[ArrayLike, "d d"] = 1.0,
     sample_weight: Weights | None = None,
+    memory_budget: memory.Budget = None,
 ) -> CrossValidation:
     """Scores bandwidths by the log density of rows that the density has not seen.
 
@@ -60,6 +62,7 @@ def cross_validate(
         unit: a bandwidth in any form: 1.0, for candidates in data units, or one for each feature
             or a matrix, as `scott` gives.
         sample_weight: weights of the rows, (n,), for the densities and the mean of the scores.
+        memory_budget: bytes on top of the arguments, or "auto"; see `jaxnn.memory`.
 
     Returns:
         `CrossValidation`; its `bandwidth` is a multiple of `unit`.
@@ -85,6 +88,7 @@ def cross_validate(
     return _cross_validate(x, weights, scales, width, shape, folds)
 
 
+@memory.budgeted
 def leave_one_out(
     x: Data,
     bandwidths: Float[ArrayLike, " b"] | Float[ArrayLike, "b d"],
@@ -92,6 +96,7 @@ def leave_one_out(
     kernel: str | Kernel = "gaussian",
     form: str = "radial",
     sample_weight: Weights | None = None,
+    memory_budget: memory.Budget = None,
 ) -> Float[Array, " b"]:
     """Returns the mean log density of the rows of `x`, each under the kernels of all the others.
 
@@ -112,6 +117,7 @@ def leave_one_out(
         kernel: as for `fit`.
         form: as for `fit`.
         sample_weight: weights of the rows, (n,), not negative; None for equal ones.
+        memory_budget: bytes on top of the arguments, or "auto"; see `jaxnn.memory`.
 
     Returns:
         The mean log density for each candidate, (b,), in nats and the dtype of `x`.

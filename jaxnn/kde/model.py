@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from jaxnn import checks, gmm
+from jaxnn import checks, gmm, memory
 from jaxnn.kde import scaling
 from jaxnn.kde.bandwidths import BANDWIDTHS
 from jaxnn.kde.kernels import Kernel, in_form
@@ -111,8 +111,14 @@ def fit(
     return KDE(x, bandwidth=width, log_weights=log_weights, kernel=shape, factors=factors)
 
 
+@memory.budgeted
 def log_prob(
-    model: KDE, x: Data, *, method: str = "auto", tolerance: Scalar = 0.0
+    model: KDE,
+    x: Data,
+    *,
+    method: str = "auto",
+    tolerance: Scalar = 0.0,
+    memory_budget: memory.Budget = None,
 ) -> Float[Array, " n"]:
     """Returns the log density of each row of `x`, in nats.
 
@@ -140,6 +146,7 @@ def log_prob(
             be used, and pays.
         tolerance: largest error in nats of a log density that the fast method may make; with 0
             "auto" is exact.
+        memory_budget: bytes on top of the arguments, or "auto"; see `jaxnn.memory`.
 
     Raises:
         ValueError: for bad shapes or values, or "fast" where it cannot be used.

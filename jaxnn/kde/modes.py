@@ -12,7 +12,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxnn import checks
+from jaxnn import checks, memory
 from jaxnn.kde import scaling
 from jaxnn.kde.averages import Units, door, in_units, slopes, to_data
 from jaxnn.kde.model import KDE, log_prob
@@ -55,7 +55,8 @@ class Modes(NamedTuple):
     converged: Bool[Array, ""]
 
 
-def score(model: KDE, x: Data) -> Float[Array, "m d"]:
+@memory.budgeted
+def score(model: KDE, x: Data, *, memory_budget: memory.Budget = None) -> Float[Array, "m d"]:
     """Returns the gradient of the log density by the rows of `x`, in nats per data unit.
 
     In closed form, Σ_i P_i ∇ log K((x - x_i)/h), one fold over the points instead of a backward
@@ -65,6 +66,7 @@ def score(model: KDE, x: Data) -> Float[Array, "m d"]:
     Args:
         model: what `fit` returns.
         x: queries, (m, d).
+        memory_budget: bytes on top of the arguments, or "auto"; see `jaxnn.memory`.
 
     Raises:
         ValueError: for bad shapes or values; TypeError unless `x` holds floating-point numbers.
@@ -83,8 +85,14 @@ def _score(model: KDE, x: Float[Array, "m d"]) -> Float[Array, "m d"]:
     return to_data(model, units.unit, slopes(model.kernel, units)[2])
 
 
+@memory.budgeted
 def mean_shift(
-    model: KDE, x: Data, *, tol: Scalar = 1e-4, max_steps: int | Int[ArrayLike, ""] = 500
+    model: KDE,
+    x: Data,
+    *,
+    tol: Scalar = 1e-4,
+    max_steps: int | Int[ArrayLike, ""] = 500,
+    memory_budget: memory.Budget = None,
 ) -> MeanShift:
     """Returns where the rows of `x` end when each moves uphill to the mean of its kernel's shadow.
 
@@ -99,6 +107,7 @@ def mean_shift(
         x: where the paths start, (m, d).
         tol: a path ends with a step shorter than this, in bandwidths.
         max_steps: steps at most, taken in pairs; traced.
+        memory_budget: bytes on top of the arguments, or "auto"; see `jaxnn.memory`.
 
     Raises:
         ValueError: for a tophat or product form, bad shapes or values.

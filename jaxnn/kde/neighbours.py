@@ -7,13 +7,16 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from jaxnn import checks, linalg
+from jaxnn import checks, linalg, memory
 from jaxnn.types import Data
 
 POINTS = 512  # a step of the search
 
 
-def nearest_neighbour(x: Data, k: int) -> Float[Array, " n"]:
+@memory.budgeted
+def nearest_neighbour(
+    x: Data, k: int, *, memory_budget: memory.Budget = None
+) -> Float[Array, " n"]:
     """Returns the distance of each row to its k-th nearest other row, in data units.
 
     With these as `factors` and a number as `bandwidth`, `fit` makes the variable kernel density of
@@ -24,6 +27,7 @@ def nearest_neighbour(x: Data, k: int) -> Float[Array, " n"]:
     Args:
         x: data, (n, d), n at least 2.
         k: which neighbour, static, from 1 to n - 1.
+        memory_budget: bytes on top of the arguments, or "auto"; see `jaxnn.memory`.
 
     Raises:
         ValueError: for bad shapes or values; TypeError unless `x` holds floating-point numbers.

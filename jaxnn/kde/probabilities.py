@@ -17,7 +17,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
-from jaxnn import checks, linalg
+from jaxnn import checks, linalg, memory
 from jaxnn.kde.averages import door
 from jaxnn.kde.kernels import Kernel
 from jaxnn.kde.logsum import UNROLL
@@ -99,7 +99,10 @@ def _log_norm(kernel: Kernel) -> float:
     return kernel.log_norm(1)
 
 
-def box(model: KDE, low: Data, high: Data) -> Float[Array, " m"]:
+@memory.budgeted
+def box(
+    model: KDE, low: Data, high: Data, *, memory_budget: memory.Budget = None
+) -> Float[Array, " m"]:
     """Returns the probabilities of boxes, ∫ p over low < x < high, in [0, 1].
 
     As `integrate_box` of SciPy's `gaussian_kde`, but exact instead of by Monte Carlo, for many
@@ -111,6 +114,7 @@ def box(model: KDE, low: Data, high: Data) -> Float[Array, " m"]:
             bandwidth, which has no closed form.
         low: lower corners, (m, d).
         high: upper corners, (m, d), each above `low`.
+        memory_budget: bytes on top of the arguments, or "auto"; see `jaxnn.memory`.
 
     Raises:
         ValueError: for a radial kernel or a bandwidth without a closed form, for bad shapes, NaN,
@@ -194,7 +198,8 @@ def _box(model: KDE, low: Float[Array, "m d"], high: Float[Array, "m d"]) -> Flo
     return linalg.map_rows(of_tile, (low.astype(dtype), high.astype(dtype)), size)
 
 
-def cdf(model: KDE, x: Data) -> Float[Array, " m"]:
+@memory.budgeted
+def cdf(model: KDE, x: Data, *, memory_budget: memory.Budget = None) -> Float[Array, " m"]:
     """Returns the probability of falling below each row of `x`, for a density of one feature.
 
     Small values keep all their digits; for small values of 1 - cdf see `box`.
@@ -202,6 +207,7 @@ def cdf(model: KDE, x: Data) -> Float[Array, " m"]:
     Args:
         model: what `fit` returns, with one feature.
         x: queries, (m, 1).
+        memory_budget: bytes on top of the arguments, or "auto"; see `jaxnn.memory`.
 
     Raises:
         ValueError: for more features, a kernel without a closed form, bad shapes or values.

@@ -4,14 +4,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxnn import checks
+from jaxnn import checks, memory
 from jaxnn.kde.averages import door
 from jaxnn.kde.model import KDE, log_prob, sample
 from jaxnn.types import Data, Key, Scalar
 
 
+@memory.budgeted
 def density_level(
-    model: KDE, mass: Scalar, key: Key | None = None, *, draws: int = 10_000
+    model: KDE,
+    mass: Scalar,
+    key: Key | None = None,
+    *,
+    draws: int = 10_000,
+    memory_budget: memory.Budget = None,
 ) -> Float[Array, ""]:
     """Returns the log density on the edge of the smallest region that holds `mass` of the density.
 
@@ -24,6 +30,7 @@ def density_level(
         mass: share of the probability inside, in (0, 1]; traced.
         key: for draws; None for the points.
         draws: how many, static.
+        memory_budget: bytes on top of the arguments, or "auto"; see `jaxnn.memory`.
 
     Raises:
         ValueError: for a mass outside (0, 1]; TypeError for arguments of wrong types.

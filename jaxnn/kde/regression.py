@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
-from jaxnn import checks
+from jaxnn import checks, memory
 from jaxnn.kde.averages import Tile, door, in_units, means, softmax_sums, to_data, weighted
 from jaxnn.kde.model import KDE
 
@@ -45,7 +45,14 @@ class Line(NamedTuple):
     full_rank: Bool[Array, " m"]
 
 
-def nadaraya_watson(model: KDE, y: Float[ArrayLike, "n *k"], x: Float[ArrayLike, "m d"]) -> Mean:
+@memory.budgeted
+def nadaraya_watson(
+    model: KDE,
+    y: Float[ArrayLike, "n *k"],
+    x: Float[ArrayLike, "m d"],
+    *,
+    memory_budget: memory.Budget = None,
+) -> Mean:
     """Returns the kernel-weighted means of y at the rows of `x` (Nadaraya 1964; Watson 1964).
 
     The mean is Σ_i w_i K((x - x_i)/h) y_i / Σ_i w_i K((x - x_i)/h), a ratio that cannot underflow:
@@ -55,6 +62,7 @@ def nadaraya_watson(model: KDE, y: Float[ArrayLike, "n *k"], x: Float[ArrayLike,
         model: the density of the inputs, what `fit` returns.
         y: outputs at its points, (n,) or (n, k).
         x: queries, (m, d).
+        memory_budget: bytes on top of the arguments, or "auto"; see `jaxnn.memory`.
 
     Raises:
         TypeError: for wrong dtypes; ValueError for wrong shapes, NaN and infinities.
@@ -94,7 +102,14 @@ def _columns(model: KDE, y: Float[Array, "n *k"]) -> tuple[Float[Array, "n k"], 
     return columns - middle[None, :], middle
 
 
-def local_linear(model: KDE, y: Float[ArrayLike, "n *k"], x: Float[ArrayLike, "m d"]) -> Line:
+@memory.budgeted
+def local_linear(
+    model: KDE,
+    y: Float[ArrayLike, "n *k"],
+    x: Float[ArrayLike, "m d"],
+    *,
+    memory_budget: memory.Budget = None,
+) -> Line:
     """Returns the lines of weighted least squares at the rows of `x` (Ruppert and Wand 1994).
 
     Each minimises Σ_i w_i K((x - x_i)/h) (y_i - a - b·(x_i - x))², over a, the mean at the query,
@@ -106,6 +121,7 @@ def local_linear(model: KDE, y: Float[ArrayLike, "n *k"], x: Float[ArrayLike, "m
         model: the density of the inputs, what `fit` returns.
         y: outputs at its points, (n,) or (n, k).
         x: queries, (m, d).
+        memory_budget: bytes on top of the arguments, or "auto"; see `jaxnn.memory`.
 
     Raises:
         TypeError: for wrong dtypes; ValueError for wrong shapes, NaN and infinities.

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
-from jaxnn import checks, linalg
+from jaxnn import checks, linalg, memory
 from jaxnn.kde import scaling
 from jaxnn.kde.averages import Tile, in_units, softmax_sums, weighted
 from jaxnn.kde.bandwidths import BANDWIDTHS
@@ -39,6 +39,7 @@ class TwoSample(NamedTuple):
     permuted: Float[Array, " B"]
 
 
+@memory.budgeted
 def two_sample(
     key: Key,
     x: Data,
@@ -48,6 +49,7 @@ def two_sample(
     bandwidth: str | Scalar | Array = "scott",
     kernel: str | Kernel = "gaussian",
     form: str = "radial",
+    memory_budget: memory.Budget = None,
 ) -> TwoSample:
     """Returns a permutation test of whether the rows of `x` and `y` come from one density.
 
@@ -69,6 +71,7 @@ def two_sample(
         bandwidth: the name of a rule in `BANDWIDTHS`, or a bandwidth as in `fit`.
         kernel: as in `fit`.
         form: as in `fit`.
+        memory_budget: bytes on top of the arguments, or "auto"; see `jaxnn.memory`.
 
     Raises:
         ValueError: for samples of fewer than 2 rows or of different widths, bad shapes or values.

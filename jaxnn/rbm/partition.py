@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
-from jaxnn import checks
+from jaxnn import checks, memory
 from jaxnn.linalg import map_rows, tile_rows
 from jaxnn.rbm.model import (
     RBM,
@@ -41,8 +41,11 @@ class Annealed(NamedTuple):
     log_weights: Float[Array, " m"]
 
 
-def log_partition(params: RBM) -> Float[Array, ""]:
+@memory.budgeted
+def log_partition(params: RBM, *, memory_budget: memory.Budget = None) -> Float[Array, ""]:
     """Returns log Z exactly, by a sum over all states of the smaller layer, tile by tile.
+
+    With `memory_budget` tiles are as small as it asks for; see `jaxnn.memory`.
 
     The other layer is summed (or integrated, if it is Gaussian) in closed form.
 
