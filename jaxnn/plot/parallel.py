@@ -84,7 +84,7 @@ def parallel(
     for i, (height, _, _) in enumerate(drawn.values()):
         heights[finite, i] = height
 
-    figure = Figure(figsize=(1.9 * len(columns) + 2.2, 4.8))
+    figure = Figure(figsize=(1.9 * len(columns) + 2.2, 4.8), layout="constrained")
     ax = figure.subplots()
     across = np.arange(len(columns))
     ax.plot(across, heights[order[:-count]].T, color="#b5b5b5", alpha=0.35, linewidth=0.8)

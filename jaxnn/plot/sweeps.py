@@ -108,7 +108,7 @@ def slices(
     finite = np.isfinite(reached)
     rows = -(-len(hparams) // columns)
     columns = -(-len(hparams) // rows)  # four panels are two by two
-    figure = Figure(figsize=(3.4 * columns + 0.6, 3.2 * rows))
+    figure = Figure(figsize=(3.4 * columns + 0.6, 3.2 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
     for ax, (name, column) in zip(panels.flat, hparams.items(), strict=False):
         members = np.asarray(column)

@@ -18,7 +18,7 @@ Values = ArrayLike | Sequence[Any]  # of one axis: numbers, or names and shapes
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Static:
     """A column of what programs are compiled for: names, sizes, flags.
 
@@ -31,6 +31,10 @@ class Static:
 
     values: tuple[Hashable, ...] = field(metadata={"static": True})
     codes: Any
+
+    def __repr__(self) -> str:
+        known = isinstance(self.codes, np.ndarray | Array) and checks.concrete(self.codes)
+        return f"Static({self.tolist()!r})" if known else f"Static({self.values!r}, {self.codes!r})"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -155,6 +159,11 @@ class Choice(NamedTuple):
     values: Values
     static: bool = False
     dtype: str | None = None
+
+    def __repr__(self) -> str:
+        words = [repr(self.values), *(["static=True"] if self.static else [])]
+        words += [] if self.dtype is None else [f"dtype={self.dtype!r}"]
+        return f"Choice({', '.join(words)})"
 
     def column(self, where: str, name: str) -> Column:
         """Returns all values in order."""

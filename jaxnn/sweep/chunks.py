@@ -63,7 +63,7 @@ def _cut(members: PyTree, start: int, size: int) -> PyTree:
     return jax.tree.map(lambda a: a[rows], members)
 
 
-def _filled(done: PyTree, n: int) -> PyTree:
+def filled(done: PyTree, n: int) -> PyTree:
     """Returns results for n members: NaN, zero or the like for those that are not done."""
 
     def fill(a: Array) -> Array:
@@ -181,13 +181,13 @@ def in_chunks(
                 if options.save is not None:
                     options.save(paused)
             report(done, _least(chunk))
-            if keyboard.first is not None:
+            if options.stopped(keyboard):
                 break
     if kept is not None:
         together = jax.tree.map(jnp.asarray, kept.results)
     else:
         together = jax.tree.map(lambda *parts: jnp.concatenate(parts), *chunks)
-    return _filled(together, n), done
+    return filled(together, n), done
 
 
 def _least(chunk: Chunk) -> float:

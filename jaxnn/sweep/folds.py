@@ -31,12 +31,12 @@ def _repeats(where: str, key: Key | None, repeats: int) -> int:
     return checks.count(where, "repeats", repeats)
 
 
-def _blocks(rank: Array, n: int | Array, folds: int) -> Array:
+def _blocks(rank: np.ndarray, n: int | np.ndarray, folds: int) -> np.ndarray:
     """Returns the fold of each rank among n: consecutive blocks, the first ones longer by one."""
     size, longer = n // folds, n % folds
     head = longer * (size + 1)
-    after = longer + (rank - head) // jnp.maximum(size, 1)
-    return jnp.where(rank < head, rank // (size + 1), after).astype(jnp.int32)
+    after = longer + (rank - head) // np.maximum(size, 1)
+    return np.where(rank < head, rank // (size + 1), after).astype(np.int32)
 
 
 def k_fold(n: int, folds: int, *, key: Key | None = None, repeats: int = 1) -> Folds:
@@ -52,7 +52,7 @@ def k_fold(n: int, folds: int, *, key: Key | None = None, repeats: int = 1) -> F
     n = checks.count(where, "n", n, least=2)
     folds = checks.count(where, "folds", folds, least=2, most=n)
     repeats = _repeats(where, key, repeats)
-    blocks = _blocks(jnp.arange(n), n, folds)
+    blocks = jnp.asarray(_blocks(np.arange(n), n, folds))
     if key is None:
         return blocks[None]
     return jax.vmap(lambda k: jax.random.permutation(k, blocks))(jax.random.split(key, repeats))
@@ -230,20 +230,23 @@ def nested(
     checks.shape(where, "outer", array, (1, None))
     best = {"min": (jnp.nanargmin, jnp.inf), "max": (jnp.nanargmax, -jnp.inf)}
     checks.in_table(where, "mode", mode, best)
-    of_row, count = array[0], int(jnp.max(array)) + 1
-    train = (of_row[None] != jnp.arange(count)[:, None]) & (of_row >= 0)[None]
-    least = int(jnp.min(jnp.sum(train, axis=1)))
-    inner = checks.count(where, "inner", inner, least=2, most=least)
-    order = jnp.arange(len(of_row))
+    # On the host: a program for each of these small steps would take longer than all of them.
+    of_row = np.asarray(array[0])
+    count = int(of_row.max()) + 1
+    train = (of_row[None] != np.arange(count)[:, None]) & (of_row >= 0)[None]
+    sizes = train.sum(axis=1, keepdims=True)
+    inner = checks.count(where, "inner", inner, least=2, most=int(sizes.min()))
+    order = np.arange(len(of_row))
     if shuffle is not None:
         checks.key(where, shuffle)
-        order = jax.random.permutation(shuffle, order)
-    rank = jnp.zeros(train.shape, int).at[:, order].set(jnp.cumsum(train[:, order], axis=1) - 1)
-    within = jnp.where(train, _blocks(rank, jnp.sum(train, axis=1, keepdims=True), inner), -1)
-    final = jnp.where(train, 1, jnp.where((of_row >= 0)[None], 0, -1))
+        order = np.asarray(jax.random.permutation(shuffle, len(order)))
+    rank = np.empty(train.shape, int)
+    rank[:, order] = np.cumsum(train[:, order], axis=1) - 1
+    within = np.where(train, _blocks(rank, sizes, inner), -1)
+    final = np.where(train, 1, np.where(of_row >= 0, 0, -1))
     pairs = [(o, i) for o in range(count) for i in range(inner)]
     pairs += [(count + o, 0) for o in range(count)]
-    folds = jnp.concatenate([within, final.astype(within.dtype)])
+    folds = jnp.asarray(np.concatenate([within, final.astype(np.int32)]))
     done = _run(where, fit_one, hparams, key, folds, pairs, shared, options)
     size = done.hparams["fold"].shape[0]
     checks.shape(where, "each score", done.results, (size,))

@@ -8,7 +8,7 @@ from jaxtyping import PyTree
 from jaxnn import checks
 from jaxnn.sweep.axes import HParams, numbers
 from jaxnn.sweep.options import Paused, Share, checked_options
-from jaxnn.sweep.progress import Progress
+from jaxnn.sweep.progress import Progress, warn_of_interrupt
 from jaxnn.sweep.rules import RULES
 from jaxnn.sweep.run import Sweep, in_pieces
 from jaxnn.types import Key, Segments
@@ -77,4 +77,6 @@ def halving(
     )  # fmt: skip
     hparams = {name: numbers(where, name, values) for name, values in hparams.items()}
     make = lambda n, slots: RULES[rule](n, slots, most, eta, first)
-    return in_pieces(where, protocol, hparams, key, shared, make, options)
+    done = in_pieces(where, protocol, hparams, key, shared, make, options)
+    warn_of_interrupt(where, done.done, done.scores.shape[0])
+    return done

@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, PyTree
 
 from jaxnn import checks, memory
+from jaxnn.signals import Noted
 from jaxnn.sweep.layouts import LAYOUTS, one_axis
 from jaxnn.sweep.progress import Progress
 
@@ -50,7 +51,7 @@ class Share(NamedTuple):
 
 
 class Options(NamedTuple):
-    """What `sweep.run` and `sweep.halving` pass on."""
+    """What `sweep.run` and its like pass on; `keyboard` is watched by who runs several sweeps."""
 
     chunk: int | None
     layout: str
@@ -60,6 +61,11 @@ class Options(NamedTuple):
     save: Callable[[Paused], None] | None
     resume: Paused | None
     share: Share | None = None
+    keyboard: Noted | None = None
+
+    def stopped(self, noted: Noted) -> bool:
+        """Returns whether Ctrl-C was noted, here or by who runs several sweeps in threads."""
+        return any(one is not None and one.first is not None for one in (noted, self.keyboard))
 
 
 def check_own(

@@ -21,7 +21,7 @@ from jaxnn.sweep import pool
 from jaxnn.sweep.constants import warn_of_constants
 from jaxnn.sweep.layouts import chosen, one_member, place
 from jaxnn.sweep.options import Options, Paused, check_own
-from jaxnn.sweep.progress import Reporter, warn_of_interrupt
+from jaxnn.sweep.progress import Reporter
 from jaxnn.sweep.rules import Records, Rule
 from jaxnn.types import Segments
 
@@ -58,11 +58,16 @@ class _Places:
         return jnp.asarray(rows.reshape(-1), jnp.int32)
 
 
-def check_protocol(where: str, protocol: Segments, member: PyTree, shared: Sequence[Any]) -> PyTree:
-    """Returns the shapes of a state; raises unless the functions of `protocol` fit each other."""
+def check_functions(where: str, protocol: Segments) -> None:
+    """Raises TypeError unless all of a protocol are functions."""
     for name, part in protocol._asdict().items():
         if not callable(part):
             raise TypeError(f"{where}: {name} must be a function, got {type(part).__name__}")
+
+
+def check_protocol(where: str, protocol: Segments, member: PyTree, shared: Sequence[Any]) -> PyTree:
+    """Returns the shapes of a state; raises unless the functions of `protocol` fit each other."""
+    check_functions(where, protocol)
     state = jax.eval_shape(protocol.init, *member, *shared)
     if not jax.tree.leaves(state):
         raise ValueError(f"{where}: init must return a state with at least one array, got {state}")
@@ -240,7 +245,7 @@ def drive(
             records.stopped[stop] = True
             done = ~records.racing if go.any() else np.ones(n, bool)
             report(int(done.sum()), _least(records))
-            if not go.any() or keyboard.first is not None:
+            if not go.any() or options.stopped(keyboard):
                 break
             round_of(np.flatnonzero(go), further, 1)
             if options.save is not None:
@@ -250,8 +255,6 @@ def drive(
         results = jax.tree.map(jnp.asarray, in_order(results))
     elif mesh is not None:
         results = in_order(results)
-    if not done.all():
-        warn_of_interrupt(where, int(done.sum()), n)
     return results, records, done
 
 

@@ -1,14 +1,17 @@
 """What a long sweep tells while it runs, and when it is stopped from the keyboard."""
 
 import math
+import threading
 import time
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+BAR = 20  # characters
 
 
 class Progress(NamedTuple):
-    """How far a sweep has come.
+    """How far a sweep has come; as text a bar of one line, so that `progress=print` will do.
 
     Attributes:
         new: members that are done since the last report; over all reports they sum to `members`.
@@ -25,6 +28,19 @@ class Progress(NamedTuple):
     best: float
     seconds: float
     left: float
+
+    def __str__(self) -> str:
+        length = BAR * self.done // max(self.members, 1)
+        words = [f"[{'#' * length}{'.' * (BAR - length)}] {self.done} of {self.members} members"]
+        words += [] if math.isnan(self.best) else [f"best {self.best:.4g}"]
+        words += [] if math.isnan(self.left) else [f"{_clock(self.left)} left"]
+        return ", ".join(words)
+
+
+def _clock(seconds: float) -> str:
+    whole = round(seconds)
+    minutes, hours = whole // 60 % 60, whole // 3600
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 
 
 class Reporter:
@@ -45,8 +61,28 @@ class Reporter:
         self._progress(Progress(new, done, self._members, self._best, seconds, left))
 
 
-def warn_of_interrupt(where: str, done: int, members: int) -> None:
-    """Warns that a sweep was stopped from the keyboard."""
+def together(
+    progress: Callable[[Progress], None] | None, members: int
+) -> Callable[[Progress], None] | None:
+    """Returns what takes the reports of parts, from any thread, and reports on the whole."""
+    if progress is None:
+        return None
+    report, lock, done = Reporter(progress, members), threading.Lock(), 0
+
+    def add(part: Progress) -> None:
+        nonlocal done
+        with lock:
+            done += part.new
+            report(done, part.best)
+
+    return add
+
+
+def warn_of_interrupt(where: str, done: Any, members: int) -> None:
+    """Warns that a sweep was stopped from the keyboard, unless all of its members are done."""
+    done = int(done.sum())
+    if done == members:
+        return
     warnings.warn(
         f"{where}: interrupted with {done} of {members} members done; `done` says which",
         UserWarning,

@@ -1,19 +1,28 @@
-"""Which hyperparameters a fit reads: a misspelt name is told from one that it does without."""
+"""Which hyperparameters a fit reads: a misspelt name is told from one that it does without.
+
+Names among them are part of the structure of the dict, so that jit, vmap and the state of a fit in
+pieces carry them.
+"""
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
 
 from jaxnn import checks
+from jaxnn.sweep.axes import identity
 
 
 class Reads(dict[str, Any]):
-    """A dict that remembers which names were asked for, and which of them it lacks."""
+    """A dict that remembers which names were asked for, and which of them it lacks.
 
-    def __init__(self, values: dict[str, Any]):
+    Its `static` entries are no leaves, but belong to its structure.
+    """
+
+    def __init__(self, values: dict[str, Any], static: Iterable[str] = ()):
         super().__init__(values)
+        self.static = tuple(static)
         self.read: set[str] = set()
         self.missed: set[str] = set()
 
@@ -58,44 +67,73 @@ class Reads(dict[str, Any]):
         return super().values()
 
 
-def _flatten(reads: Reads) -> tuple[tuple[Any, ...], tuple[str, ...]]:
-    names = tuple(sorted(reads))
-    return tuple(reads[name] for name in names), names
+def _flatten(reads: Reads) -> tuple[tuple[Any, ...], Any]:
+    values = dict(reads.items())  # which counts as reading them
+    static = tuple((name, identity(values[name])) for name in sorted(reads.static))
+    names = tuple(sorted(name for name in values if name not in reads.static))
+    return tuple(values[name] for name in names), (names, static)
 
 
-def _unflatten(names: tuple[str, ...], leaves: Any) -> Any:
-    return dict(zip(names, leaves, strict=True))
+def _flatten_with_keys(reads: Reads) -> tuple[Any, Any]:
+    leaves, (names, static) = _flatten(reads)
+    keys = [jax.tree_util.DictKey(name) for name in names]
+    return list(zip(keys, leaves, strict=True)), (names, static)
 
 
-# A tree like the dict it stands for, and a plain dict again once it has been mapped.
-jax.tree_util.register_pytree_node(Reads, _flatten, _unflatten)
+def _unflatten(structure: Any, leaves: Any) -> Reads:
+    names, static = structure
+    bound = {name: value for name, (value, _) in static}
+    return Reads(dict(zip(names, leaves, strict=True)) | bound, bound)  # which begins anew
+
+
+jax.tree_util.register_pytree_with_keys(Reads, _flatten_with_keys, _unflatten, _flatten)
+
+
+def without_names(tree: Any) -> Any:
+    """Returns a tree whose dicts of this kind are plain ones, of numbers only."""
+    ours = lambda v: isinstance(v, Reads)
+    plain = lambda d: {name: v for name, v in d.items() if name not in d.static}
+    return jax.tree.map(lambda v: plain(v) if ours(v) else v, tree, is_leaf=ours)
+
+
+def explain(where: str, hparams: Iterable[str], error: KeyError) -> None:
+    """Raises ValueError if a fit was stopped by a name that is nearly that of a hyperparameter."""
+    name = error.args[0] if error.args else None
+    near = difflib.get_close_matches(str(name), list(hparams), n=1, cutoff=0.5)
+    if near and name not in hparams:
+        raise ValueError(_lacking(where, name, hparams)) from error
+
+
+def _lacking(where: str, name: Any, hparams: Iterable[str]) -> str:
+    near = difflib.get_close_matches(str(name), list(hparams), n=1, cutoff=0.5)
+    guess = f" (did you mean {near[0]!r}?)" if near else ""
+    return (
+        f"{where}: fit_one reads {name!r}, which hparams lacks{guess}; it has {', '.join(hparams)}"
+    )
+
 
 FREE = ("seed",)  # names that a fit need not read: they act through the key
 
 
 def call(
-    where: str, fit_one: Callable[..., Any], hparams: dict[str, Any], key: Any, *shared: Any
-) -> Any:
-    """Returns `fit_one(hparams, key, *shared)`, traced or not.
+    where: str, fit_one: Callable[..., Any], hparams: dict[str, Any], key: Any, *shared: Any,
+    static: Iterable[str] = (),
+) -> Any:  # fmt: skip
+    """Returns `fit_one(hparams, key, *shared)`, traced or not; `static` says which are names.
 
     Raises ValueError, naming the nearest name, if it reads a name that `hparams` lacks, or reads
     none of what is given under a name other than `seed`.
     """
-    reads = Reads(hparams)
+    reads = Reads(hparams, static)
     try:
         result = fit_one(reads, key, *shared)
     except KeyError as error:
         name = error.args[0] if error.args else None
         if name not in reads.missed:
             raise
-        near = difflib.get_close_matches(str(name), list(hparams), n=1, cutoff=0.5)
-        guess = f" (did you mean {near[0]!r}?)" if near else ""
-        raise ValueError(
-            f"{where}: fit_one reads {name!r}, which hparams lacks{guess}; it has "
-            f"{', '.join(hparams)}"
-        ) from None
+        raise ValueError(_lacking(where, name, hparams)) from None
     known = reads.read | reads.missed
     for name in hparams:
         if name not in FREE:
             checks.in_table(where, "hyperparameter", name, sorted(known) or ["none"])
-    return result
+    return without_names(result)

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxnn import checks
-from jaxnn.sweep import pieces, rules
+from jaxnn.sweep import pieces, reads, rules
 from jaxnn.sweep.axes import HParams, Static, numbers
 from jaxnn.sweep.chunks import FitOne, Score, in_chunks
 from jaxnn.sweep.options import Options, Paused, Share, checked_options
@@ -119,6 +119,28 @@ def in_pieces(
     )
 
 
+def fit_all(
+    where: str, fit_one: FitOne | Segments, hparams: HParams, key: Key, shared: Any,
+    score: Score | None, options: Options,
+) -> Sweep:  # fmt: skip
+    """Returns the sweep of `run`, whose arguments were checked; says nothing of Ctrl-C."""
+    if isinstance(fit_one, Segments):
+        if score is not None:
+            raise TypeError(f"{where}: score belongs to a function; a fit in pieces has its own")
+        everybody = lambda n, slots: rules.every_piece()
+        return in_pieces(where, fit_one, hparams, key, shared, everybody, options)
+    n = members(where, hparams)
+    cut = (hparams, member_keys(key, hparams))
+    found, done = in_chunks(where, fit_one, score, cut, shared, options)
+    return Sweep(
+        hparams=hparams,
+        results=found.results,
+        done=jnp.arange(n) < done,
+        failed=found.failed,
+        scores=found.scores,
+    )
+
+
 def run(
     fit_one: FitOne | Segments,
     hparams: HParams,
@@ -183,22 +205,14 @@ def run(
     )  # fmt: skip
     hparams = {name: numbers(where, name, values) for name, values in hparams.items()}
     n = members(where, hparams)
-    if isinstance(fit_one, Segments):
-        if score is not None:
-            raise TypeError(f"{where}: score belongs to a function; a fit in pieces has its own")
-        everybody = lambda n, slots: rules.every_piece()
-        return in_pieces(where, fit_one, hparams, key, shared, everybody, options)
-    cut = (hparams, member_keys(key, hparams))
-    found, done = in_chunks(where, fit_one, score, cut, shared, options)
-    if done < n:
-        warn_of_interrupt(where, done, n)
-    return Sweep(
-        hparams=hparams,
-        results=found.results,
-        done=jnp.arange(n) < done,
-        failed=found.failed,
-        scores=found.scores,
-    )
+    try:
+        done = fit_all(where, fit_one, hparams, key, shared, score, options)
+    except KeyError as error:
+        reads.explain(where, hparams, error)
+        raise
+    if done.done is not None and checks.concrete(done.done):
+        warn_of_interrupt(where, done.done, n)
+    return done
 
 
 def best(sweep: Sweep, by: Callable[[PyTree], Array], *, mode: str = "min") -> Best:

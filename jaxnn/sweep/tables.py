@@ -14,7 +14,7 @@ from jaxnn.sweep.axes import Column, Static, array_of, column, plain
 WHERE = "sweep.sample"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class When:
     """A part that exists only for members of which `axis` has one of some values.
 
@@ -33,6 +33,11 @@ class When:
     values: Any
     part: Any
     otherwise: Any = None
+
+    def __repr__(self) -> str:
+        words = [repr(self.axis), repr(self.values), repr(self.part)]
+        words += [] if self.otherwise is None else [f"otherwise={self.otherwise!r}"]
+        return f"When({', '.join(words)})"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", plain(self.values))

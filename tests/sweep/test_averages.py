@@ -43,20 +43,23 @@ def test_student(level):
 
 def test_a_failed_seed_is_told_and_a_single_one_has_no_interval():
     """Degenerate, legal: NaN in the mean and a count of failures; infinite ends for one member."""
-    hparams = {"x": jnp.array([1.0, 1.0, jnp.nan]), "seed": jnp.array([0, 1, 0])}
-    got = sweep.average(sweep.Sweep(hparams, jnp.array([2.0, jnp.nan, 3.0])), lambda r: r).results
-    assert got.failed.tolist() == [1, 0]
-    np.testing.assert_array_equal(got.mean, [np.nan, 3])
+    x = jnp.array([1.0] * 17 + [2.0, jnp.nan, 3.0])
+    values = jnp.ones(20).at[4].set(jnp.nan).at[-2:].set(0.5)
+    done = sweep.Sweep({"x": x, "seed": jnp.arange(20)}, values)
+    got = sweep.average(done, lambda r: r).results
+    assert got.failed.tolist() == [1, 0, 0, 0]
+    np.testing.assert_array_equal(got.mean, [np.nan, 1, 0.5, 0.5])
     assert (float(got.low[1]), float(got.high[1])) == (-np.inf, np.inf)
-    assert sweep.best(sweep.Sweep({"x": jnp.arange(2)}, got), lambda r: r.mean).member == 1
+    assert sweep.best(sweep.Sweep({"x": jnp.arange(4)}, got), lambda r: r.mean).member == 2
 
 
 def test_whole_numbers_are_averaged_as_numbers_and_float32_stays():
     """Closed form."""
     by = lambda r: r
-    hits = sweep.Sweep({"x": jnp.zeros(2), "seed": jnp.arange(2)}, jnp.array([True, False]))
-    assert sweep.average(hits, by).results.mean.tolist() == [0.5]
-    single = sweep.average(hits._replace(results=jnp.ones(2, jnp.float32)), by).results
+    hparams = {"x": jnp.arange(20) % 4, "seed": jnp.arange(20)}
+    hits = sweep.Sweep(hparams, jnp.arange(20) < 10)
+    assert sweep.average(hits, by).results.mean.tolist() == [0.6, 0.6, 0.4, 0.4]
+    single = sweep.average(hits._replace(results=jnp.ones(20, jnp.float32)), by).results
     assert {a.dtype for a in single[:4]} == {jnp.dtype(jnp.float32)}
 
 

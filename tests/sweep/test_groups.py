@@ -1,15 +1,18 @@
 """Oracles: the same fit of each member, run alone in a loop; counting of programs; brute force."""
 
+import json
 import logging
+import signal
 import threading
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from refusals import refused
+import toys
 
-from jaxnn import gmm, sweep
+from jaxnn import sweep
 from jaxnn.sweep import Choice, Grid, Product, When
 
 KEY = jax.random.key(3)
@@ -41,14 +44,17 @@ SPACE = Product(
 )
 
 
-def alone(fit_one, hparams, keys, *shared):
+def alone(hparams, keys):
     """Every member by itself, from a dict of Python's names and one number each."""
     columns = {name: values.tolist() for name, values in hparams.items()}
-    results = []
-    for i in range(len(keys)):
-        one = {name: values[i] for name, values in columns.items()}
-        results.append(fit_one(one, keys[i], *shared))
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *results)
+    fit = jax.jit(
+        lambda rate, momentum, key, rule, depth: fit_net(
+            {"rate": rate, "momentum": momentum, "rule": rule, "depth": depth}, key, X
+        ),
+        static_argnames=("rule", "depth"),
+    )
+    ones = [{name: values[i] for name, values in columns.items()} for i in range(len(keys))]
+    return np.stack([fit(key=key, **one) for key, one in zip(keys, ones, strict=True)])
 
 
 def test_members_of_all_groups_are_the_same_fits_run_alone():
@@ -56,25 +62,10 @@ def test_members_of_all_groups_are_the_same_fits_run_alone():
     hparams = sweep.sample(KEY, SPACE)
     keys = sweep.member_keys(KEY, {"rate": hparams["rate"]})
     got = sweep.run_groups(fit_net, hparams, KEY, X, chunk=3)
-    np.testing.assert_allclose(got.results, alone(fit_net, hparams, keys, X), rtol=1e-9)
+    np.testing.assert_allclose(got.results, alone(hparams, keys), rtol=1e-9)
     assert got.hparams["rule"].tolist() == hparams["rule"].tolist()
     winner = sweep.best(got, lambda loss: loss[:, -1])
     assert winner.hparams["rule"].tolist() == hparams["rule"].tolist()[int(winner.member)]
-
-
-def test_names_that_a_group_lacks_are_not_handed_to_its_fits():
-    """Oracle: the dict each fit should see; None that is a value of the axis is handed on."""
-    seen = {}
-
-    def fit_one(hp, key):
-        seen[hp["rule"]] = {name: hp[name] for name in hp if name not in ("x", "seed")}
-        return hp["x"]
-
-    space = Product((Grid({"rule": ["a", "b"], "x": [1.0]}),
-                     When("rule", "b", Grid({"how": ["u", None]}))))  # fmt: skip
-    sweep.run_groups(fit_one, sweep.sample(KEY, space), KEY, ahead=0)
-    assert seen["a"] == {"rule": "a"}
-    assert seen["b"] == {"rule": "b", "how": None}
 
 
 def test_seeds_pair_members_across_groups():
@@ -132,22 +123,6 @@ def test_threads_are_told_the_settings_of_the_caller():
         assert got.results.tolist() == [1, 2]
 
 
-def test_names_may_be_plain_lists():
-    """I7: strings in a vmapped axis; oracle: closed form, with vectors beside them."""
-    hparams = {"rule": ["bb", "a"], "v": jnp.arange(4.0).reshape(2, 2)}
-    fit_one = lambda hp, key: jnp.sum(hp["v"]) * len(hp["rule"])
-    assert sweep.run_groups(fit_one, hparams, KEY).results.tolist() == [2, 5]
-
-
-def test_equal_hashes_do_not_share_a_program():
-    """I14: 1, 1.0 and True are equal and hash alike, and are three programs."""
-    hparams = sweep.grid(kind=Choice([1, True, 1.0], static=True), x=[0])
-    names = {"int": 1, "bool": 2, "float": 3}
-    fit_one = lambda hp, key: hp["x"] + names[type(hp["kind"]).__name__]
-    for _ in range(2):
-        assert sweep.run_groups(fit_one, hparams, KEY).results.tolist() == [1, 2, 3]
-
-
 def test_a_result_without_names_is_that_of_run():
     """I2, I8: one group, one member; NaN harms nobody; a sweep inside jit has no threads."""
     root = lambda hp, key: jnp.sqrt(hp["x"])
@@ -173,157 +148,93 @@ def test_a_list_that_changes_after_the_first_call_is_not_captured():
     assert sweep.run_groups(make(), hparams, KEY).results.tolist() == [5, 15]
 
 
-# --- padding ----------------------------------------------------------------------------------
+# --- fits in pieces, Ctrl-C, and going on -----------------------------------------------------
+
+STOPS = [3, 1, 2, 4, 2, 5]
 
 
-def fit_masked(hparams, key, x):
-    """Sums over the first `width` of so many random columns: of any program the same."""
-    n = hparams["max_width"]
-    columns = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i)))(jnp.arange(n))
-    lives = jnp.arange(n) < hparams["width"]
-    rows = jnp.where(lives, columns, 0)[None, :] * x[:, None]
-    return jnp.sum(rows @ rows.T), jnp.asarray(n)
+def named_start(hparams, key, scale):
+    """A toy that keeps its hyperparameters, names too, from which `advance` takes its step."""
+    return toys.init(hparams, key, scale)
 
 
-@pytest.mark.parametrize(("seconds", "programs"), [(0.0, [2, 3, 5, 9]), (1e9, [9]), (3e-7, None)])
-def test_padded_members_are_the_same_whatever_program_they_share(seconds, programs):
-    """I3: ragged widths; oracle: a program for each width, and brute force for which pay."""
-    hparams = sweep.grid(width=[9, 2, 5, 3], seed=range(2))
-    x = jnp.ones(4)
-    got = sweep.run_groups(fit_masked, hparams, KEY, x, padded=["width"], compile_seconds=seconds)
-    own = [
-        fit_masked({"width": w, "max_width": w}, key, x)[0]
-        for w, key in zip(hparams["width"].tolist(), sweep.member_keys(KEY, hparams), strict=True)
-    ]
-    np.testing.assert_allclose(got.results[0], np.stack(own), rtol=1e-12)
-    sizes = got.results[1]
-    assert bool(jnp.all(sizes >= hparams["width"]))
-    if programs is None:
-        assert 1 < len(set(sizes.tolist())) < 4
-    else:
-        assert sorted(set(sizes.tolist())) == programs
+def named_advance(state, scale):
+    return toys.advance(state, scale * (2 if state.hp["rule"] == "double" else 1))
 
 
-def test_numbers_of_components_in_one_program():
-    """Oracle: each mixture fitted alone with its own number of components, none of them dead."""
-    x = jnp.concatenate([X, X + 4, 2 * X - 5])
-    starts = gmm.init(KEY, x, 4, family="diag")
-
-    def fit_one(hparams, key, x):
-        k = hparams["max_k"]
-        lives = jnp.arange(k) < hparams["k"]
-        mixture = jax.tree.map(lambda a: a[:k], starts)
-        weights = jax.nn.log_softmax(jnp.where(lives, mixture.log_weights, -jnp.inf))
-        fit = gmm.fit(mixture._replace(log_weights=weights), x, max_steps=20)
-        return gmm.log_prob(fit.mixture, x)
-
-    got = sweep.run_groups(fit_one, {"k": jnp.array([1, 2, 4])}, KEY, x, padded=["k"])
-    for i, k in enumerate((1, 2, 4)):
-        np.testing.assert_allclose(got.results[i], fit_one({"k": k, "max_k": k}, KEY, x), rtol=1e-8)
+NAMED = toys.TOY._replace(init=named_start, advance=named_advance)
+RULED = toys.members(6, stop=STOPS) | {"rule": ["double", "plain", "plain"] * 2}
+HALF = RULED | {"rule": ["half", "plain", "plain"] * 2}
 
 
-def test_numbers_of_steps_are_traced_and_need_no_padding():
-    """I4: members with steps of their own; oracle: closed form."""
-    grow = lambda hp, key: jax.lax.fori_loop(0, hp["steps"], lambda i, a: a * 2, 1)
-    hparams = sweep.grid(steps=[0, 3, 10], rule=["a"])
-    ignore = lambda hp, key: grow(hp, key) * len(hp["rule"])
-    assert sweep.run_groups(ignore, hparams, KEY).results.tolist() == [1, 8, 1024]
+def test_pieces_in_groups_are_fits_run_alone():
+    """Oracle: closed forms of each member; reports are of the whole sweep, whoever makes them."""
+    seen = []
+    got = sweep.run_groups(NAMED, RULED, KEY, 0.9, chunk=2, progress=seen.append)
+    hp = {name: v for name, v in RULED.items() if name != "rule"}
+    keys = sweep.member_keys(KEY, hp)
+    for rule, scale in (("double", 1.8), ("plain", 0.9)):
+        want = toys.alone(hp, keys, scale, STOPS)
+        mine = np.array(RULED["rule"]) == rule
+        jax.tree.map(
+            lambda a, b, m=mine: np.testing.assert_allclose(np.asarray(a)[m], b[m], rtol=1e-12),
+            got.results, want,
+        )  # fmt: skip
+    assert got.pieces.tolist() == STOPS
+    assert bool(got.done.all())
+    assert sum(report.new for report in seen) == seen[-1].done == 6
+    assert {report.members for report in seen} == {6}
+    assert seen[-1].best == float(got.scores.min())
 
 
-# --- bad input --------------------------------------------------------------------------------
+def test_ctrl_c_leaves_a_sweep_that_goes_on():
+    """Oracle: the sweep that nobody stopped, bit for bit; pressed after two rounds of the first
+    group, whose members have run them, and the other group has not begun.
+    """
+    whole = sweep.run_groups(NAMED, RULED, KEY, 0.9)
+    before, rounds, saved = signal.getsignal(signal.SIGINT), [], []
 
-ONE = lambda hp, key: hp["x"]
-RULES = sweep.grid(rule=["a", "bb"], x=[1.0])
-BY_RULE = lambda hp, key: hp["x"] * len(hp["rule"])
-HOLES = {"rule": RULES["rule"], "x": jnp.array([1.0, jnp.nan])}
-BAD = {
-    "I1 no axes": (ONE, {}, {}, ValueError, "hparams must have at least one axis"),
-    "I1 no members": (ONE, {"x": jnp.ones(0)}, {}, ValueError, r"x must have one value.*\(0,\)"),
-    "I5 lengths": (
-        BY_RULE,
-        RULES | {"x": jnp.ones(3)},
-        {},
-        ValueError,
-        "same length, got rule with 2 and x with 3",
-    ),
-    "I13 lists": (BY_RULE, {"rule": ["u", ["v"]]}, {}, TypeError, "rule must hold numbers.*tuple"),
-    "I7 in run": (
-        lambda hp, key: sweep.run(BY_RULE, RULES, KEY),
-        {"x": jnp.ones(1)},
-        {},
-        TypeError,
-        r"rule must hold numbers, got \['a', 'bb'\]; names and shapes are static.*run_groups",
-    ),
-    "I6 shapes": (
-        lambda hp, key: jnp.zeros(hp["n"]),
-        {"n": jnp.array([1, 2])},
-        {},
-        TypeError,
-        "(?s)Shapes must be 1D sequences of concrete values",
-    ),
-    "unread": (
-        lambda hp, key: hp.get("rate", 1.0) + len(hp["rule"]),
-        RULES | {"raet": jnp.ones(2)},
-        {},
-        ValueError,
-        r"unknown hyperparameter 'raet' \(did you mean 'rate'\?\)|unknown hyperparameter 'x'",
-    ),
-    "lacking": (lambda hp, key: hp["xx"], RULES, {}, ValueError, "reads 'xx'.*did you mean 'x'"),
-    "structure": (
-        lambda hp, key: [hp["x"]] * len(hp["rule"]),
-        RULES,
-        {},
-        ValueError,
-        "same structure.*got 1 arrays with rule='a' and 2 arrays with rule='bb'",
-    ),
-    "shape": (
-        lambda hp, key: {"w": jnp.full(len(hp["rule"]), hp["x"])},
-        RULES,
-        {},
-        ValueError,
-        r"got \['w'\] float64\[1\] with rule='a' and \['w'\] float64\[2\] with rule='bb'",
-    ),
-    "dtype": (
-        lambda hp, key: hp["x"].astype(f"float{32 * len(hp['rule'])}"),
-        RULES,
-        {},
-        ValueError,
-        r"got result float32\[\] with rule='a' and result float64\[\]",
-    ),
-    "holes": (
-        BY_RULE,
-        {"x": jnp.array([1.0, jnp.nan]), "rule": sweep.grid(rule=["a", "a"])["rule"]},
-        {},
-        ValueError,
-        r"x must be a number for all.*NaN for 1 of 2; give When\(..., otherwise",
-    ),
-    "padded name": (BY_RULE, RULES, {"padded": ["y"]}, ValueError, "unknown padded axis 'y'"),
-    "padded kind": (BY_RULE, RULES, {"padded": ["x"]}, TypeError, "x must hold whole numbers"),
-    "padded 0": (ONE, {"x": jnp.arange(2)}, {"padded": ["x"]}, ValueError, "x must be at least 1"),
-    "ahead": (BY_RULE, RULES, {"ahead": -1}, ValueError, "ahead must be at least 0, got -1"),
-    "seconds": (BY_RULE, RULES, {"compile_seconds": -1.0}, ValueError, "compile_seconds must be"),
-    "no function": (3, RULES, {}, TypeError, "fit_one must be a function, got int"),
-    "of run": (BY_RULE, RULES, {"layout": "vmpa"}, ValueError, "did you mean 'vmap'"),
-}
+    def press(paused):
+        saved.append(paused)
+        if len(saved) == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    run = partial(sweep.run_groups, NAMED, RULED, KEY, 0.9, ahead=0)
+    with pytest.warns(UserWarning, match="sweep.run_groups: interrupted with 0 of 6 members done"):
+        part = run(save=press, progress=rounds.append)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert part.pieces.tolist() == [2, 0, 0, 2, 0, 0]
+    assert not bool(part.done.any() | part.failed.any())
+    np.testing.assert_allclose(part.results["w"][3], (1.8 * (1 - RULED["rate"][3])) ** 2)
+    assert np.isnan(part.results["w"][1])
+    equal = lambda a, b: jax.tree.map(np.testing.assert_array_equal, a, b)
+    equal(run(resume=saved[-1]), whole)
+    json.dumps(saved[-1].facts)
+    run(save=saved.append)
+    for paused in saved[2::3]:
+        equal(run(resume=paused), whole)
+    other = RULED | {"rate": RULED["rate"] / 2}
+    for hparams, message in ((other, "got other hparams"), (HALF, "of the groups.*half")):
+        with pytest.raises(ValueError, match=f"run_groups: resume must belong to .*{message}"):
+            sweep.run_groups(NAMED, hparams, KEY, 0.9, resume=saved[-1])
 
 
-@pytest.mark.usefixtures("unchecked_types")
-@pytest.mark.parametrize("case", BAD)
-def test_bad_input_gets_one_clear_message(case):
-    """Oracle: the message names the argument and what was meant."""
-    fit_one, hparams, options, error, message = BAD[case]
-    call = lambda: sweep.run_groups(fit_one, hparams, KEY, **options)
-    if case.startswith("I6"):  # JAX's own words, in more than one line
-        with pytest.raises(error, match=message):
-            call()
-    else:
-        refused(call, error, message, "sweep.")
+def test_ctrl_c_leaves_the_whole_fits_that_are_done():
+    """Oracle: closed form of the first group; the others have not begun."""
 
+    def press(report):
+        if report.done == 2:
+            signal.raise_signal(signal.SIGINT)
 
-@pytest.mark.usefixtures("unchecked_types")
-def test_the_key_is_checked():
-    """H1."""
-    refused(lambda: sweep.run_groups(BY_RULE, RULES, 0), TypeError, "key must be a PRNG", "sweep.")
+    fit_one = lambda hp, key: hp["x"] * len(hp["rule"])
+    hparams = sweep.grid(rule=["a", "bb", "ccc"], x=[1.0, 2.0])
+    with pytest.warns(UserWarning, match="interrupted with 2 of 6 members done"):
+        got = sweep.run_groups(fit_one, hparams, KEY, ahead=0, progress=press, score=lambda r: -r)
+    assert got.done.tolist() == [True] * 2 + [False] * 4
+    np.testing.assert_array_equal(got.results, [1, 2] + [np.nan] * 4)
+    np.testing.assert_array_equal(got.scores, [-1, -2] + [np.nan] * 4)
+    assert not bool(got.failed.any())
+    assert int(sweep.best(got, lambda r: r).member) == 0
 
 
 def test_a_failing_group_ends_the_sweep():

@@ -58,6 +58,14 @@ for members, chunk in ((hp, None), (hp, 3), (few, None)):
 spread = sweep.run(whole, {"rate": np.ones(16), "x": np.ones(16)}, key, scale, mesh=mesh)
 assert len(spread.results["x"].sharding.device_set) == 8
 
+rows = jax.sharding.Mesh(np.asarray(jax.devices()), ("rows",))  # I24: within a fit
+total = jax.shard_map(lambda x: jax.lax.psum(jax.numpy.sum(x), "rows"), mesh=rows,
+                      in_specs=jax.P("rows"), out_specs=jax.P())
+for layout in sweep.LAYOUTS:
+    fit_one = lambda hp, key, x: hp["rate"] * total(x)
+    within = sweep.run(fit_one, {"rate": np.ones(3)}, key, np.arange(16.0), layout=layout)
+    close(within.results, np.full(3, 120.0))
+
 
 flat = jax.sharding.Mesh(np.asarray(mesh.devices).reshape(-1), ("members",))
 how = pool.How(toys.TOY, "vmap", flat)

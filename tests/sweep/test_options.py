@@ -1,11 +1,15 @@
 """Oracle: the message names the argument, what was given and what is expected."""
 
+import signal
+
 import jax
 import pytest
 import toys
 from refusals import refused
 
 from jaxnn import sweep
+from jaxnn.signals import Noted
+from jaxnn.sweep.options import Options
 
 KEY = jax.random.key(0)
 BAD = {
@@ -48,3 +52,15 @@ def test_options_that_belong_to_the_other_kind_of_fit():
         (lambda: sweep.run(fit_one, hp, KEY, resume=paused), "must belong to a sweep of"),
     ):
         refused(call, ValueError, message, "sweep.run: ")
+
+
+def test_a_sweep_is_stopped_by_its_own_loop_or_that_of_several():
+    """By hand."""
+    alone, own, outer = Options(*[None] * 7), Noted(), Noted()
+    among = alone._replace(keyboard=outer)
+    assert not (alone.stopped(own) or among.stopped(own))
+    outer.first = signal.SIGINT
+    assert among.stopped(own)
+    assert not alone.stopped(own)
+    own.first = signal.SIGINT
+    assert alone.stopped(own)

@@ -36,6 +36,20 @@ def test_every_way_to_read_counts(way):
     assert set(hparams) == {"rate", "decay"}
 
 
+def test_names_belong_to_the_structure():
+    """Oracle: the dict; leaves are numbers, equal names that are not the same stay apart."""
+    named = reads.Reads({"rule": "sgd", "rate": 2.0, "depth": 1}, ("rule", "depth"))
+    assert jax.tree.leaves(named) == [2.0]
+    assert jax.tree.leaves_with_path(named)[0][0] == (jax.tree_util.DictKey("rate"),)
+    assert jax.jit(lambda d: d)(named) == named
+    true = reads.Reads(named | {"depth": True}, ("rule", "depth"))
+    assert jax.tree.structure(named) != jax.tree.structure(true)
+    keep = lambda hp, key: (jax.lax.fori_loop(0, 2, lambda i, c: c, hp), hp["rule"] == "sgd")
+    kept = reads.call("here", keep, dict(named), None, static=named.static)
+    assert kept == ({"rate": 2.0}, True)
+    assert type(kept[0]) is dict
+
+
 BAD = {
     "misspelt": (
         lambda hp, key: hp.get("rate", 1) + hp["decay"],
