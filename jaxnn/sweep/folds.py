@@ -4,7 +4,6 @@ A row of folds says for each row of the data in which fold it is held out; -1 us
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -14,13 +13,11 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PyTree
 
 from jaxnn import checks
-from jaxnn.sweep import reads
 from jaxnn.sweep.axes import HParams, array_of, members_of, take
 from jaxnn.sweep.groups import run_groups
+from jaxnn.sweep.held import Folds, held_out
 from jaxnn.sweep.run import FitOne, Sweep, members
-from jaxnn.types import Key
-
-Folds = Int[Array, "r n"]
+from jaxnn.types import Key, Segments
 
 
 def _repeats(where: str, key: Key | None, repeats: int) -> int:
@@ -90,29 +87,8 @@ def stratified(
     return jnp.asarray(found)
 
 
-@dataclass(frozen=True)
-class _Held:
-    """A fit with the rows of its fold held out; equal ones share their compiled programs."""
-
-    where: str
-    fit_one: FitOne
-    seeded: bool
-    dtype: Any
-
-    def __call__(self, hparams: HParams, key: Key, folds: Folds, *shared: PyTree) -> PyTree:
-        repeat, fold = hparams["repeat"], hparams["fold"]
-        own = dict(hparams)
-        for name in ("repeat", "fold") if self.seeded else ("repeat", "fold", "seed"):
-            own.pop(name)
-        key = jax.random.fold_in(jax.random.fold_in(key, repeat), fold)
-        held = folds[repeat] == fold
-        train = ~held & (folds[repeat] >= 0)
-        weights = (train.astype(self.dtype), held.astype(self.dtype))
-        return reads.call(self.where, self.fit_one, own, key, *weights, *shared)
-
-
 def _run(
-    where: str, fit_one: FitOne, hparams: HParams, key: Key, folds: Folds,
+    where: str, fit_one: FitOne | Segments, hparams: HParams, key: Key, folds: Folds,
     pairs: Sequence[tuple[int, int]], shared: tuple[PyTree, ...], options: dict[str, Any],
 ) -> Sweep:  # fmt: skip
     """Returns the sweep over all members and, fastest, pairs of a repeat and a fold."""
@@ -127,7 +103,7 @@ def _run(
     own |= {"repeat": array_of(of_pair[:, 0]), "fold": array_of(of_pair[:, 1])}
     floats = [jnp.asarray(leaf).dtype for leaf in jax.tree.leaves(shared)]
     floats = [kind for kind in floats if jnp.issubdtype(kind, jnp.floating)]
-    held = _Held(where, fit_one, seeded, floats[0] if floats else jnp.zeros(()).dtype)
+    held = held_out(where, fit_one, seeded, floats[0] if floats else jnp.zeros(()).dtype)
     seed = {} if seeded else {"seed": member}
     done = run_groups(held, own | seed, key, folds, *shared, **options)
     return done._replace(hparams=own)
@@ -145,8 +121,8 @@ def _checked(where: str, folds: ArrayLike) -> Folds:
 
 
 def cross_validate(
-    fit_one: FitOne, hparams: HParams, key: Key, folds: Int[ArrayLike, "..."], *shared: PyTree,
-    **options: Any,
+    fit_one: FitOne | Segments, hparams: HParams, key: Key, folds: Int[ArrayLike, "..."],
+    *shared: PyTree, **options: Any,
 ) -> Sweep:  # fmt: skip
     """Returns `fit_one(hparams_i, key, train, held_out, *shared)` for every member and fold.
 
@@ -155,7 +131,8 @@ def cross_validate(
     members, and no rows are copied. Members of one seed share their random numbers in each fold.
 
     Args:
-        fit_one: any pure function.
+        fit_one: any pure function; or a fit in pieces, whose `init` and `advance` take the weights
+            before the shared data.
         hparams: dict of columns, names among them (see `run_groups`).
         key: of a member's `seed`, or its number, and of the fold.
         folds: (n,) or (repeats, n) from `k_fold` or `stratified`, or by hand.

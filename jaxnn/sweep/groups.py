@@ -141,7 +141,9 @@ def run_groups(
     size `max_width` of the program, static, at least as large; it makes arrays of the latter and
     masks what lies beyond the former. Which sizes get a program is decided by cost: the least sum
     of `compile_seconds` a program and, for each member, the operations of its program (counted in
-    a trace, `cost.operations`) at 2e9 a second.
+    a trace, `cost.operations`) at 2e9 a second. Epochs, say, are a size too:
+    `train.fit(..., epochs=hp["max_epochs"], stop_at=hp["epochs"])`; in pieces, members that have
+    come to their `stop_at` leave the batch, and there is nothing to pad.
 
     Args:
         fit_one: any pure function of one member's hyperparameters (a dict), its key and the data;

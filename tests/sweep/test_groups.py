@@ -228,13 +228,16 @@ def test_ctrl_c_leaves_the_whole_fits_that_are_done():
 
     fit_one = lambda hp, key: hp["x"] * len(hp["rule"])
     hparams = sweep.grid(rule=["a", "bb", "ccc"], x=[1.0, 2.0])
+    saved = []
+    run = partial(sweep.run_groups, fit_one, hparams, KEY, score=lambda r: -r, save=saved.append)
     with pytest.warns(UserWarning, match="interrupted with 2 of 6 members done"):
-        got = sweep.run_groups(fit_one, hparams, KEY, ahead=0, progress=press, score=lambda r: -r)
+        got = run(ahead=0, progress=press)
     assert got.done.tolist() == [True] * 2 + [False] * 4
     np.testing.assert_array_equal(got.results, [1, 2] + [np.nan] * 4)
     np.testing.assert_array_equal(got.scores, [-1, -2] + [np.nan] * 4)
     assert not bool(got.failed.any())
     assert int(sweep.best(got, lambda r: r).member) == 0
+    assert run(resume=saved[-1]).results.tolist() == [1, 2, 2, 4, 3, 6]
 
 
 def test_a_failing_group_ends_the_sweep():
