@@ -194,22 +194,23 @@ def run_groups(
     )  # fmt: skip
     seeds = {"seed": columns["seed"]} if "seed" in columns else {"seed": jnp.arange(n)}
     keys = member_keys(key, seeds)
-    groups = groups_of(fit_one, columns, keys, shared, padded, compile_seconds)
-    if len(groups) > 1 or isinstance(fit_one, Segments):
-        agree(groups, keys, shared)
-    pauses = _Pauses(groups, save, resume)
-    fit = lambda i, keyboard: fit_all(
-        WHERE, groups[i].fit, groups[i].hparams, key, shared, score,
-        pauses.of(options, i)._replace(keyboard=keyboard),
-    )  # fmt: skip
-    plain = all(checks.concrete(leaf) for leaf in jax.tree.leaves((columns, key, shared)))
-    if not plain or len(groups) == 1:
-        parts = [fit(i, None) for i in range(len(groups))]
-    else:
-        with Noted(signal.SIGINT) as keyboard:
-            # The first is begun in any case, so that there is something to return.
-            job = lambda i: fit(i, keyboard) if i == 0 or keyboard.first is None else None
-            parts = _each([lambda i=i: job(i) for i in range(len(groups))], ahead)
+    with reads.explained(WHERE, ()):
+        groups = groups_of(fit_one, columns, keys, shared, padded, compile_seconds)
+        if len(groups) > 1 or isinstance(fit_one, Segments):
+            agree(groups, keys, shared)
+        pauses = _Pauses(groups, save, resume)
+        fit = lambda i, keyboard: fit_all(
+            WHERE, groups[i].fit, groups[i].hparams, key, shared, score,
+            pauses.of(options, i)._replace(keyboard=keyboard),
+        )  # fmt: skip
+        plain = all(checks.concrete(leaf) for leaf in jax.tree.leaves((columns, key, shared)))
+        if not plain or len(groups) == 1:
+            parts = [fit(i, None) for i in range(len(groups))]
+        else:
+            with Noted(signal.SIGINT) as keyboard:
+                # The first is begun in any case, so that there is something to return.
+                job = lambda i: fit(i, keyboard) if i == 0 or keyboard.first is None else None
+                parts = _each([lambda i=i: job(i) for i in range(len(groups))], ahead)
     whole = _whole(parts, groups)._replace(hparams=columns)
     if plain:
         warn_of_interrupt(WHERE, whole.done, n)

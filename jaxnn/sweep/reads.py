@@ -6,6 +6,7 @@ pieces carry them.
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -102,6 +103,34 @@ def explain(where: str, hparams: Iterable[str], error: KeyError) -> None:
     near = difflib.get_close_matches(str(name), list(hparams), n=1, cutoff=0.5)
     if near and name not in hparams:
         raise ValueError(_lacking(where, name, hparams)) from error
+
+
+CONCRETE = (  # what JAX says where a traced number decides on a shape or a branch
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerIntegerConversionError,
+    jax.errors.TracerArrayConversionError,
+)
+
+
+@contextmanager
+def explained(where: str, hparams: Iterable[str]) -> Iterator[None]:
+    """Explains what fits raise within: see `explain`, and a note on numbers that cannot be traced.
+
+    The names are those that a fit might have misspelt.
+    """
+    try:
+        yield
+    except KeyError as error:
+        explain(where, hparams, error)
+        raise
+    except TypeError as error:
+        if isinstance(error, CONCRETE) or "concrete values" in str(error):
+            error.add_note(
+                f"{where}: hyperparameters are traced numbers, which decide on no shape and no "
+                "branch; make one that does static, sweep.Choice(values, static=True), for "
+                "sweep.run_groups"
+            )
+        raise
 
 
 def _lacking(where: str, name: Any, hparams: Iterable[str]) -> str:

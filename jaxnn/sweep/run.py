@@ -205,11 +205,8 @@ def run(
     )  # fmt: skip
     hparams = {name: numbers(where, name, values) for name, values in hparams.items()}
     n = members(where, hparams)
-    try:
+    with reads.explained(where, hparams):
         done = fit_all(where, fit_one, hparams, key, shared, score, options)
-    except KeyError as error:
-        reads.explain(where, hparams, error)
-        raise
     if done.done is not None and checks.concrete(done.done):
         warn_of_interrupt(where, done.done, n)
     return done

@@ -208,7 +208,9 @@ def test_ctrl_c_leaves_a_sweep_that_goes_on():
     np.testing.assert_allclose(part.results["w"][3], (1.8 * (1 - RULED["rate"][3])) ** 2)
     assert np.isnan(part.results["w"][1])
     equal = lambda a, b: jax.tree.map(np.testing.assert_array_equal, a, b)
-    equal(run(resume=saved[-1]), whole)
+    rest = []
+    equal(run(resume=saved[-1], save=rest.append), whole)
+    assert len(rest) == 2 + 5  # rounds that were left to the first group, and those of the other
     json.dumps(saved[-1].facts)
     run(save=saved.append)
     for paused in saved[2::3]:

@@ -58,7 +58,8 @@ def test_a_sweep_is_stopped_by_its_own_loop_or_that_of_several():
     """By hand."""
     alone, own, outer = Options(*[None] * 7), Noted(), Noted()
     among = alone._replace(keyboard=outer)
-    assert not (alone.stopped(own) or among.stopped(own))
+    assert not alone.stopped(own)
+    assert not among.stopped(own)
     outer.first = signal.SIGINT
     assert among.stopped(own)
     assert not alone.stopped(own)

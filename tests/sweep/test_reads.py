@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from refusals import refused
 
@@ -73,7 +74,28 @@ def test_a_hyperparameter_that_the_fit_does_not_take(case):
     refused(lambda: reads.call("here", fit_one, hparams, None), ValueError, message, "here")
 
 
+DECIDES = {
+    "I6 shape": lambda n: jnp.zeros(n),
+    "branch": lambda n: 1 if n > 0 else 2,
+    "NumPy": lambda n: np.ones(2) * np.asarray(n),
+}
+
+
+@pytest.mark.parametrize("case", DECIDES)
+def test_a_number_that_decides_is_told_to_be_static(case):
+    """I6: JAX's own words, and a note on the remedy."""
+    with (
+        pytest.raises(TypeError, match=r"(?s)here: .*Choice\(values, static=True\)"),
+        reads.explained("here", ()),
+    ):
+        jax.jit(DECIDES[case])(2)
+
+
 def test_a_key_error_of_the_fit_itself_stays():
-    """Invariant: another dictionary's missing name is not ours to explain."""
+    """Invariant: another dictionary's missing name is not ours to explain, nor any type error."""
+    with pytest.raises(TypeError, match=r"^mine$"), reads.explained("here", ()):
+        raise TypeError("mine")
+    with pytest.raises(KeyError, match="elsewhere"), reads.explained("here", {"rate": 1}):
+        raise KeyError("elsewhere")
     with pytest.raises(KeyError, match="elsewhere"):
         reads.call("here", lambda hp, key: {}["elsewhere"], {"rate": 1}, None)
