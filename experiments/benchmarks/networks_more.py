@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
+import equinox as eqx  # type: ignore
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +13,7 @@ import optax
 from experiments.benchmarks.networks_peers import RATE, Task
 
 os.environ.setdefault("KERAS_BACKEND", "jax")  # read when keras is imported
-import keras
+import keras  # type: ignore
 
 
 class Layers(eqx.Module):
