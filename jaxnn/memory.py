@@ -170,7 +170,8 @@ def _bytes_on_top(call: _Call, cut: int, x64: bool) -> int:
     """Returns the bytes of result and temporaries, with tiles that are halved `cut` times."""
     del x64  # shapes are of its dtypes, but constants of the program are as well
     with halvings(cut):
-        found = jax.jit(call.again).lower(call.arrays).compile().memory_analysis()
+        compiled: Any = jax.jit(call.again).lower(call.arrays).compile()
+    found = compiled.memory_analysis()
     return found.temp_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
 
 

@@ -51,13 +51,13 @@ BANNED = {"print", "jax.config.update", "jax.random.key", "jax.random.PRNGKey"}
 NO_MIRROR = {"types.py", "gmm/family.py", "train/state.py"}
 OUTSIDE = {"jax", "jaxtyping", "optax"}
 STANDARD = {"collections", "concurrent", "dataclasses", "difflib", "enum", "functools", "importlib",
-            "itertools", "math", "os", "typing", "warnings", "weakref"}  # fmt: skip
+            "itertools", "math", "os", "types", "typing", "warnings", "weakref"}  # fmt: skip
 MORE = {  # what a part may import from outside besides
     "signals": {"signal", "threading"},
     "plot": {"matplotlib", "cycler", "numpy", "contextlib"},
     "bridge": {"flax", "hashlib", "numpy", "pathlib", "safetensors"},
     "files": {"hashlib", "json", "numpy", "pathlib", "safetensors"},
-    "sweep": {"contextlib", "json", "numpy", "optuna", "pandas", "pathlib", "signal", "time"},
+    "sweep": {"contextlib", "json", "numpy", "optuna", "pandas", "pathlib", "threading", "signal", "time"},
     "scale": {"contextlib", "errno", "fcntl", "hashlib", "json", "numpy", "orbax", "pathlib",
               "pyarrow", "queue", "shutil", "signal", "socket", "subprocess", "sys", "threading",
               "time"},

@@ -253,4 +253,4 @@ def test_bad_input_gets_one_clear_message_before_compilation(case, caplog):
     function, args, options, error, message = BAD[case]
     with jax.log_compiles(), caplog.at_level(logging.WARNING):
         refused(lambda: function(*args, **options), error, message, "sweep.")
-    assert "_chunk" not in caplog.text
+    assert "Compiling jit(_chunk)" not in caplog.text
