@@ -1,6 +1,5 @@
 """Checkpoints of a loop that somebody else turns, and calls back after each of its pieces."""
 
-from types import TracebackType
 from typing import Any
 
 from jaxtyping import PyTree
@@ -65,10 +64,7 @@ class Keeper:
         if self._number is not None or self._due.late:
             self._kept.save(self._step, *self._last)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:  # fmt: skip
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._noted.__exit__()
         self._kept.__exit__()
         if self._number is not None and (error is None or isinstance(error, _Stopped)):
