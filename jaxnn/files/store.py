@@ -156,14 +156,15 @@ def _believed(step: Any, *arguments: Any) -> Any:
         raise FileError(str(error)) from None
 
 
-def _json(where: str, what: str, text: str | bytes) -> Any:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len({key for key, _ in pairs}) != len(pairs):
-            raise ValueError("a key twice")
-        return dict(pairs)
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len({key for key, _ in pairs}) != len(pairs):
+        raise ValueError("a key twice")
+    return dict(pairs)
 
+
+def _json(where: str, what: str, text: str | bytes) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=once)
+        return json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise FileError(f"{where}: the {what} is no JSON: {str(error)[:80]}") from None
 

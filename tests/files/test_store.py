@@ -316,6 +316,7 @@ def mutations(good, count):
         yield bytes(data)
 
 
+@pytest.mark.usefixtures("unchecked_types")  # users have none, and they take time
 def test_twenty_thousand_damaged_files(good, tmp_path):
     """The right model or one typed error: never a wrong model, a crash, or much memory."""
     bad = tmp_path / "bad"
