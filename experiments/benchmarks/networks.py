@@ -32,9 +32,10 @@ each array.  XLA's flags are no way out: without optimisation the loop compiles 
 """
 
 import argparse
+import functools
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -55,6 +56,8 @@ from experiments.benchmarks.networks_peers import (
     with_torch,
 )
 from jaxnn import metrics
+
+MORE = ("torch.compile", "equinox", "keras")  # the first needs g++
 
 
 def tasks() -> dict[str, Task]:
@@ -106,23 +109,26 @@ def products(task: Task) -> tuple[Callable[[], Any], float]:
     return lambda: run(rows), operations
 
 
-def compares(task: Task, seeds: int, rounds: int, more: bool) -> None:
-    """Shows that all rivals learn the same, then races them, then the products alone."""
-    fits = {
-        "torch": with_torch(task),
-        "scikit-learn (no dropout)" if task.keep < 1 else "scikit-learn": with_sklearn(task),
-        "flax + optax, jitted step": with_flax(task),
-        "flax + optax, lax.scan": with_scan(task),
-        "jaxnn": with_jaxnn(task),
+def rivals_of(task: Task, names: Sequence[str]) -> dict[str, Callable[[int], Any]]:
+    """Returns the fits of those libraries."""
+    every: dict[str, Callable[[Task], Callable[[int], Any]]] = {
+        "torch": with_torch,
+        "scikit-learn": with_sklearn,
+        "flax + optax, jitted step": with_flax,
+        "flax + optax, lax.scan": with_scan,
+        "jaxnn": with_jaxnn,
+        "torch.compile": functools.partial(with_torch, compiled=True),
     }
-    if more:
+    if {"equinox", "keras"} & set(names):
         from experiments.benchmarks.networks_more import with_equinox, with_keras
 
-        fits |= {
-            "torch.compile": with_torch(task, compiled=True),
-            "equinox + optax": with_equinox(task),
-            "Keras 3 on JAX": with_keras(task),
-        }
+        every |= {"equinox": with_equinox, "keras": with_keras}
+    return {name: fit(task) for name, fit in every.items() if name.split()[0] in names}
+
+
+def compares(task: Task, seeds: int, rounds: int, names: Sequence[str]) -> None:
+    """Shows that all rivals learn the same, then races them, then the products alone."""
+    fits = rivals_of(task, names)
     print(f"{task.name}: {'accuracy' if task.classes else 'error'} over {seeds} seeds")
     for name, fit in fits.items():
         scores = jnp.array([task.judge(fit(seed)) for seed in range(seeds)])
@@ -152,15 +158,14 @@ def main() -> None:
     parser.add_argument("--only", choices=["mnist", "digits", "regression"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument(
-        "--more", action="store_true", help="torch.compile (needs g++), equinox, Keras"
-    )
+    usual = ["torch", "scikit-learn", "flax", "jaxnn"]
+    parser.add_argument("--rivals", nargs="+", default=usual, choices=[*usual, *MORE])
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # scikit-learn would rather go on
     print(heading())
     for name, task in tasks().items():
         if options.only in (None, name):
-            compares(task, options.seeds, options.rounds, options.more)
+            compares(task, options.seeds, options.rounds, options.rivals)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,8 @@ def close_epoch(
         bad_batch=walk.bad_batch,
         bad_leaf=walk.bad_leaf,
     )
-    return state, History(walk.loss / walk.mass, found.pop(""), found)
+    mass = jnp.where(walk.mass > 0, walk.mass, 1)  # of an idle epoch, whose line nobody reads
+    return state, History(walk.loss / mass, found.pop(""), found)
 
 
 def write(history: History, at: Int[Array, "..."], lines: History) -> History:
