@@ -35,7 +35,7 @@ from experiments.regularised_digits_report import (
     report,
 )
 from experiments.runner import STRICT, Outcome, Progress
-from jaxnn import mlp, sweep, train
+from jaxnn import mlp, train
 
 __all__ = ["SMOKE", "TITLE", "Config", "plot", "run"]
 
@@ -156,17 +156,14 @@ def programs(config: Config, place: int, shifts: bool) -> Programs:
     def fit(hp: Any, key: Any, rows: train.Batch, **options: Any) -> Any:
         key_init, key_train = jax.random.split(key)
         loss = mlp.loss("softmax_cross_entropy", smoothing=hp["smoothing"])
-        batches = -(-len(rows.y) // config.batch_size[place])
         return train.fit(
             key_train, mlp.init(key_init, (rows.x.shape[1], *config.hidden, nets.CLASSES)), rows,
             mlp.value_and_grad(
                 loss, keep_prob=hp["keep_prob"], input_keep_prob=hp["input_keep_prob"]
             ),
-            learning_rate=train.schedule(
-                "cosine", config.learning_rate, steps=hp["epochs"] * batches
-            ),
-            epochs=config.epochs[place], batch_size=config.batch_size[place], l2=hp["l2"],
-            augment=augment, **options,
+            learning_rate=train.schedule("cosine", config.learning_rate),
+            epochs=config.epochs[place], stop_at=hp["epochs"], l2=hp["l2"],
+            batch_size=config.batch_size[place], augment=augment, **options,
         )  # fmt: skip
 
     def to_the_end(hp: Any, key: Any, images: Images) -> Any:
@@ -190,7 +187,7 @@ def programs(config: Config, place: int, shifts: bool) -> Programs:
 
 
 def learn(
-    config: Config, seed: int, place: int, images: Images, advance: Any
+    config: Config, seed: int, place: int, images: Images, progress: Progress, advance: Any
 ) -> tuple[dict[str, Found], dict[str, np.ndarray]]:
     """Returns what all variants came to, and the test accuracies after each epoch (seeds, epochs).
 
@@ -210,7 +207,7 @@ def learn(
         }
         space["epochs"] = jnp.concatenate([jnp.array(epochs.get(name, every)) for name in names])
         program = getattr(programs(config, place, SHIFTED in names), which)
-        found = sweep.run(
+        found = progress.sweep(
             program, {**space, "member": members, "seed": members}, jax.random.key(seed), images,
             chunk=config.seeds, layout="map", progress=advance,
         ).results  # fmt: skip
@@ -257,7 +254,7 @@ def run(config: Config, seed: int, progress: Progress) -> Outcome:
     for place, (name, images) in enumerate(load(config, seed).items()):
         total = (len(variants(config, place)) + 4) * config.seeds  # two are stopped, in two runs
         with progress.task(f"networks, {name}", total) as advance:
-            found, curves = learn(config, seed, place, images, advance)
+            found, curves = learn(config, seed, place, images, progress, advance)
         theirs = np.zeros(peers)
         with progress.task(f"scikit-learn, {name}", peers) as advance:
             for member in range(peers):
