@@ -194,7 +194,7 @@ def run_groups(
     )  # fmt: skip
     seeds = {"seed": columns["seed"]} if "seed" in columns else {"seed": jnp.arange(n)}
     keys = member_keys(key, seeds)
-    with reads.explained(WHERE, ()):
+    with reads.explained(WHERE, columns):
         groups = groups_of(fit_one, columns, keys, shared, padded, compile_seconds)
         if len(groups) > 1 or isinstance(fit_one, Segments):
             agree(groups, keys, shared)
@@ -204,6 +204,7 @@ def run_groups(
             pauses.of(options, i)._replace(keyboard=keyboard),
         )  # fmt: skip
         plain = all(checks.concrete(leaf) for leaf in jax.tree.leaves((columns, key, shared)))
+        parts: list[Sweep | None]
         if not plain or len(groups) == 1:
             parts = [fit(i, None) for i in range(len(groups))]
         else:

@@ -57,11 +57,7 @@ class Held:
         given = (key, *_weights(repeat, fold, folds, self.dtype), *shared)
         if not self.pieces:
             return reads.call(self.where, self.fit_one, own, *given, static=static)
-        try:  # what it does not read it may read later
-            return InFold(repeat, fold, self.fit_one(reads.Reads(own, static), *given))
-        except KeyError as error:
-            reads.explain(self.where, own, error)
-            raise
+        return InFold(repeat, fold, self.fit_one(reads.Reads(own, static), *given))
 
 
 @dataclass(frozen=True)

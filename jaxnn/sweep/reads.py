@@ -5,7 +5,7 @@ pieces carry them.
 """
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -97,7 +97,7 @@ def without_names(tree: Any) -> Any:
     return jax.tree.map(lambda v: plain(v) if ours(v) else v, tree, is_leaf=ours)
 
 
-def explain(where: str, hparams: Iterable[str], error: KeyError) -> None:
+def explain(where: str, hparams: Collection[str], error: KeyError) -> None:
     """Raises ValueError if a fit was stopped by a name that is nearly that of a hyperparameter."""
     name = error.args[0] if error.args else None
     near = difflib.get_close_matches(str(name), list(hparams), n=1, cutoff=0.5)
@@ -113,7 +113,7 @@ CONCRETE = (  # what JAX says where a traced number decides on a shape or a bran
 
 
 @contextmanager
-def explained(where: str, hparams: Iterable[str]) -> Iterator[None]:
+def explained(where: str, hparams: Collection[str]) -> Iterator[None]:
     """Explains what fits raise within: see `explain`, and a note on numbers that cannot be traced.
 
     The names are those that a fit might have misspelt.
@@ -133,7 +133,7 @@ def explained(where: str, hparams: Iterable[str]) -> Iterator[None]:
         raise
 
 
-def _lacking(where: str, name: Any, hparams: Iterable[str]) -> str:
+def _lacking(where: str, name: Any, hparams: Collection[str]) -> str:
     near = difflib.get_close_matches(str(name), list(hparams), n=1, cutoff=0.5)
     guess = f" (did you mean {near[0]!r}?)" if near else ""
     return (
