@@ -120,7 +120,7 @@ def test_a_bad_jump_is_not_taken(monkeypatch):
         return c._replace(means=c.means + 3), jnp.array(2.0)
 
     monkeypatch.setattr(loop.squarem, "extrapolate", nowhere)
-    jumpy = jax.jit(lambda *given: em._fit.__wrapped__(*given, accelerate=True))
+    jumpy = jax.jit(lambda *given: em.climb.__wrapped__(*given, accelerate=True))
     start = gmm.init(jax.random.key(0), SLOW, 2)
     zero = jnp.array(0.0)
     x, ones, ridge = jnp.asarray(SLOW), jnp.ones(len(SLOW)), jnp.zeros(D)

@@ -206,7 +206,7 @@ def test_weights_that_do_not_sum_to_one_are_drawn_in_proportion():
 @pytest.mark.parametrize(
     ("core", "call"),
     [
-        (em._fit, lambda v: gmm.fit(MIXTURE, X, ridge=v, ridge_absolute=v, tol=v, max_steps=3)),
+        (em.climb, lambda v: gmm.fit(MIXTURE, X, ridge=v, ridge_absolute=v, tol=v, max_steps=3)),
         (em._maximise, lambda v: gmm.m_step(MIXTURE, gmm.e_step(MIXTURE, X), v)),
     ],
 )

@@ -79,7 +79,7 @@ def test_a_step_that_lowers_the_likelihood_is_told_and_not_taken(monkeypatch):
         return mixture._replace(means=mixture.means + 0.5)
 
     monkeypatch.setattr(loop, "maximise", faulty)
-    faulty_fit = jax.jit(lambda *given: em._fit.__wrapped__(*given, accelerate=False))
+    faulty_fit = jax.jit(lambda *given: em.climb.__wrapped__(*given, accelerate=False))
     given = (jnp.asarray(X), jnp.ones(60), None, jnp.array(0.0))
     fit = faulty_fit(START, *given, jnp.zeros(2), jnp.array(1e-4), jnp.array(9))
     assert fit.status == gmm.Status.LOWERED
