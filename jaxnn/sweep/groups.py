@@ -214,5 +214,5 @@ def run_groups(
                 parts = _each([lambda i=i: job(i) for i in range(len(groups))], ahead)
     whole = _whole(parts, groups)._replace(hparams=columns)
     if plain:
-        warn_of_interrupt(WHERE, whole.done, n)
+        warn_of_interrupt(WHERE, whole.done)
     return whole

@@ -78,5 +78,5 @@ def halving(
     hparams = {name: numbers(where, name, values) for name, values in hparams.items()}
     make = lambda n, slots: RULES[rule](n, slots, most, eta, first)
     done = in_pieces(where, protocol, hparams, key, shared, make, options)
-    warn_of_interrupt(where, done.done, done.done.shape[0])
+    warn_of_interrupt(where, done.done)
     return done

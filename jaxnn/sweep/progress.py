@@ -78,9 +78,9 @@ def together(
     return add
 
 
-def warn_of_interrupt(where: str, done: Any, members: int) -> None:
+def warn_of_interrupt(where: str, done: Any) -> None:
     """Warns that a sweep was stopped from the keyboard, unless all of its members are done."""
-    done = int(done.sum())
+    members, done = done.size, int(done.sum())
     if done == members:
         return
     warnings.warn(

@@ -204,11 +204,11 @@ def run(
         progress=progress, save=save, resume=resume, share=share,
     )  # fmt: skip
     hparams = {name: numbers(where, name, values) for name, values in hparams.items()}
-    n = members(where, hparams)
+    members(where, hparams)  # of unequal numbers: a mistake, before anything is traced
     with reads.explained(where, hparams):
         done = fit_all(where, fit_one, hparams, key, shared, score, options)
     if done.done is not None and checks.concrete(done.done):
-        warn_of_interrupt(where, done.done, n)
+        warn_of_interrupt(where, done.done)
     return done
 
 
