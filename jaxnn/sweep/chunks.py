@@ -3,6 +3,7 @@
 import math
 import signal
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from jaxnn import checks, memory
 from jaxnn.signals import Noted
+from jaxnn.sweep import lanes as threads
 from jaxnn.sweep.constants import warn_of_constants
 from jaxnn.sweep.layouts import LAYOUTS, chosen, one_member, place, spread
 from jaxnn.sweep.options import Options, Paused, check_own
@@ -37,12 +39,18 @@ def _nan_in_a_number(result: PyTree) -> Bool[Array, ""]:
     return jnp.any(jnp.stack([jnp.isnan(a) for a in single])) if single else jnp.array(False)
 
 
+# A trace of one member serves programs for any number of them.
+@partial(jax.jit, static_argnames="fit_one", inline=True)
+def _member(fit_one: FitOne, member: Any, shared: Any) -> PyTree:
+    return fit_one(*member, *shared)
+
+
 @partial(jax.jit, static_argnames=("fit_one", "score", "layout", "mesh"))
 def _chunk(
     fit_one: FitOne, score: Score | None, layout: str, mesh: Mesh | None, members: Any, shared: Any
 ) -> Chunk:
     def one(member: Any, shared: Any) -> Chunk:
-        result = fit_one(*member, *shared)
+        result = _member(fit_one, member, shared)
         if score is None:
             return Chunk(result, _nan_in_a_number(result), None)
         value = jnp.asarray(score(result))
@@ -61,6 +69,11 @@ def _cut(members: PyTree, start: int, size: int) -> PyTree:
         return jax.tree.map(lambda a: a[start : start + size], members)
     rows = np.minimum(np.arange(start, start + size), n - 1)
     return jax.tree.map(lambda a: a[rows], members)
+
+
+@jax.jit
+def _joined(chunks: list[PyTree]) -> PyTree:
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *chunks)
 
 
 def filled(done: PyTree, n: int) -> PyTree:
@@ -119,22 +132,26 @@ def in_chunks(
     """Returns results of all members, and how many of them were done when Ctrl-C came."""
     n = jax.tree.leaves(members)[0].shape[0]
     mesh = options.mesh
-    layout = chosen(options.layout, mesh, fit_one, *one_member(members), *shared)
+    alone = one_member(members)
+    layout = chosen(options.layout, mesh, partial(_member, fit_one), alone, shared)
     parts = 1 if mesh is None else mesh.size
     most = n if options.share is None else -(-n // options.share.processes)
     size = -(-(most if options.chunk is None else min(most, options.chunk)) // parts) * parts
     run = partial(_chunk, fit_one, score, layout, mesh)
-    report = Reporter(options.progress, n)
+    report, lanes = Reporter(options.progress, n), 1
     traced = not all(map(checks.concrete, jax.tree.leaves((members, shared))))
     if not traced:
+        if options.share is None and threads.possible(mesh, (members, shared)):
+            member = _member.trace(fit_one, alone, shared)
+            lanes, size = threads.shares(member, n, size, options.chunk is None)
         cut = lambda size: place(mesh, _cut(members, 0, size), shared)
-        lower = lambda size: _chunk.trace(fit_one, score, layout, mesh, *cut(size))
-        warn_of_constants(where, "fit_one", lower(size))
+        trace = lambda size: _chunk.trace(fit_one, score, layout, mesh, *cut(size))
+        warn_of_constants(where, "fit_one", trace(size))
         if options.memory_budget is not None:
             fixed = sum(jnp.asarray(leaf).nbytes for leaf in jax.tree.leaves(shared))
-            cost = lambda each: memory.needed(lower(each * parts).lower().compile())
+            cost = lambda each: memory.needed(trace(each * parts).lower().compile())
             size = parts * memory.most_that_fit(
-                where, cost, size // parts, fixed, options.memory_budget, "member"
+                where, cost, size // parts, fixed, options.memory_budget // lanes, "member"
             )
     kept = None
     if options.save is not None or options.resume is not None:
@@ -148,26 +165,34 @@ def in_chunks(
         if options.progress is not None:
             report(n, _least(jax.block_until_ready(chunk)))
         return chunk, n
-    chunks: list[Chunk] = []
+    if lanes > 1:  # compiled here, since other threads have not the caller's settings of JAX
+        shared = jax.tree.map(jnp.asarray, shared)
+        compiled = trace(size).lower().compile()
+        run = lambda *args: jax.block_until_ready(compiled(*args))
+    found: list[Chunk] = []
     done = kept.done if kept else 0
     if done:
         report(done, math.nan)
     share = options.share
     many = 1 if share is None else share.processes
     size = size if share is None else share.least(size)
-    with Noted(*(() if share is not None else (signal.SIGINT,))) as keyboard:
-        for start in range(done, n, size * many):
+
+    def part(start: int) -> tuple[slice, PyTree]:
+        """Returns the members of a call, and which of its results are wanted."""
+        end = min(start + size * many, n)
+        if share is None:
+            begin = max(0, min(start, n - size))  # the last one reaches back for its shape
+            return slice(start - begin, end - begin), _cut(members, begin, size)
+        mine = start + share.mine(end - start)
+        rows = np.resize(mine, size) if len(mine) else np.full(size, start)
+        return slice(len(mine)), jax.tree.map(lambda a: a[rows], members)
+
+    starts = range(done, n, size * many)
+    call = lambda part: (part[0], run(*place(mesh, part[1], shared)))
+    calls = threads.in_turn(call, map(part, starts), lanes)
+    with Noted(*(() if share is not None else (signal.SIGINT,))) as keyboard, closing(calls):
+        for start, (own, chunk) in zip(starts, calls, strict=True):
             done = min(start + size * many, n)
-            if share is None:
-                begin = max(0, min(start, n - size))  # the last one reaches back for its shape
-                own = slice(start - begin, done - begin)
-                part = _cut(members, begin, size)
-            else:
-                mine = start + share.mine(done - start)
-                own = slice(len(mine))
-                rows = np.resize(mine, size) if len(mine) else np.full(size, start)
-                part = jax.tree.map(lambda a, rows=rows: a[rows], members)
-            chunk = run(*place(mesh, part, shared))
             if done - start < size * many:
                 chunk = jax.tree.map(lambda a, own=own: a[own], chunk)
             if share is not None:
@@ -175,7 +200,7 @@ def in_chunks(
             if not traced:
                 jax.block_until_ready(chunk)
             if kept is None:
-                chunks.append(chunk)
+                found.append(chunk)
             else:
                 paused = kept.add(chunk)
                 if options.save is not None:
@@ -183,10 +208,7 @@ def in_chunks(
             report(done, _least(chunk))
             if options.stopped(keyboard):
                 break
-    if kept is not None:
-        together = jax.tree.map(jnp.asarray, kept.results)
-    else:
-        together = jax.tree.map(lambda *parts: jnp.concatenate(parts), *chunks)
+    together = _joined(found) if kept is None else jax.tree.map(jnp.asarray, kept.results)
     return filled(together, n), done
 
 

@@ -45,13 +45,31 @@ def _count(jaxpr: Any) -> float:
     return total
 
 
+def operations_of(jaxpr: ClosedJaxpr) -> float:
+    """Returns what `operations` does, of a program that is traced already."""
+    return _count(jaxpr.jaxpr)
+
+
+def carried(jaxpr: ClosedJaxpr | Jaxpr) -> int:
+    """Returns the bytes that the largest loop of a program hands from turn to turn."""
+    most = 0
+    for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+        for value in eqn.params.values():
+            most = max(most, *map(carried, _inside(value)), 0)
+        if eqn.primitive.name in ("scan", "while"):
+            turns = eqn.params.get("num_carry", len(eqn.outvars))
+            shapes = [v.aval for v in eqn.outvars[:turns]]
+            most = max(most, sum(a.size * a.dtype.itemsize for a in shapes))
+    return most
+
+
 def operations(function: Callable[..., Any], *args: Any) -> float:
     """Returns roughly how many operations a call takes, from its trace; nothing is compiled.
 
     One for each number that is made, two for each product within a matrix product. Loops count as
     often as they turn, those that stop by themselves as `TURNS` turns, branches as the longest.
     """
-    return _count(jax.make_jaxpr(function)(*args).jaxpr)
+    return operations_of(jax.make_jaxpr(function)(*args))
 
 
 def programs(seconds: Sequence[float], members: Sequence[int], compile_seconds: float) -> list[int]:
