@@ -21,12 +21,13 @@ def seconds(call: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def race(title: str, rivals: Mapping[str, Callable[[], Any]], rounds: int = 5) -> None:
+def race(title: str, rivals: Mapping[str, Callable[[], Any]], rounds: int = 5) -> dict[str, float]:
     """Prints the first call (with compilation) and the median of `rounds` interleaved calls.
 
     A call of less than a second is timed right after another of its own: cores that slept, or still
     spin for the rival before, would else be measured.
-    The ratio of each is to the first of `rivals`, the peer to beat: above 1 is faster.
+    The ratio of each is to the first of `rivals`, the peer to beat: above 1 is faster.  Returns the
+    medians, seconds.
     """
     first = {name: seconds(call) for name, call in rivals.items()}
     times: dict[str, list[float]] = {name: [] for name in rivals}
@@ -49,6 +50,27 @@ def race(title: str, rivals: Mapping[str, Callable[[], Any]], rounds: int = 5) -
     if not console.is_terminal:
         console.width = 100
     console.print(table)
+    return medians
+
+
+def verdict(
+    title: str, loops: Mapping[str, Any], medians: Mapping[str, float], goals: Mapping[str, str]
+) -> None:
+    """Prints how many times as fast as each peer the fastest `jaxnn` of a race was, and the goal.
+
+    `loops` has peers that did not race, with seconds first.
+    """
+    mine = {name: median for name, median in medians.items() if name.startswith("jaxnn")}
+    best = min(mine, key=lambda name: mine[name])
+    table = Table(title=f"{title}: {best}, {mine[best]:.2f} s")
+    for column in ("", "s", "times as fast", "goal"):
+        table.add_column(column, justify="left" if column == "" else "right")
+    peers = {name: median for name, (median, _) in loops.items()} | {
+        name: median for name, median in medians.items() if name not in mine
+    }
+    for name, median in peers.items():
+        table.add_row(name, f"{median:.2f}", f"{median / mine[best]:.1f}", goals.get(name, ""))
+    Console(width=100).print(table)
 
 
 def _status(field: str) -> float:

@@ -24,7 +24,7 @@ def halving(
     eta: int = 3,
     rule: str = "halving",
     chunk: int | None = None,
-    layout: str = "vmap",
+    layout: str = "auto",
     mesh: Mesh | None = None,
     memory_budget: int | str | None = None,
     progress: Callable[[Progress], None] | None = None,

@@ -13,7 +13,10 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import PyTree
 
+from jaxnn.sweep.cost import operations_of
+
 AXIS = "members"
+LARGE = 2**20  # operations of a member, its loops of unknown length taken for `cost.TURNS`
 
 # How the members of a chunk are laid out in the compiled program.  `vmap` works on all of them at
 # once; `map` on one after another, so that a member that stops early is really done.
@@ -42,12 +45,16 @@ def chosen(layout: str, mesh: Mesh | None, one: Callable[..., PyTree], *args: An
     """Returns `layout`, or for "auto" what was measured to be faster for `one(*args)`.
 
     That is `map` on CPU if the function has a loop that ends when the values say so, since under
-    `vmap` all members wait for the slowest, and `vmap` otherwise.
+    `vmap` all members wait for the slowest, unless it does so little that members one by one
+    would only be overhead; and `vmap` otherwise.
     """
     if layout != "auto":
         return layout
     device = jax.devices()[0] if mesh is None else mesh.devices.item(0)
-    return "map" if device.platform == "cpu" and _loops(jax.jit(one).trace(*args).jaxpr) else "vmap"
+    if device.platform != "cpu":
+        return "vmap"
+    program = jax.jit(one).trace(*args).jaxpr
+    return "map" if _loops(program) and operations_of(program) >= LARGE else "vmap"
 
 
 def one_member(members: PyTree) -> PyTree:

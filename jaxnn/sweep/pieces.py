@@ -8,6 +8,7 @@ a flag for each member that ran; nothing else leaves the device.
 import math
 import signal
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -71,7 +72,7 @@ def check_protocol(where: str, protocol: Segments, member: PyTree, shared: Seque
     state = jax.eval_shape(protocol.init, *member, *shared)
     if not jax.tree.leaves(state):
         raise ValueError(f"{where}: init must return a state with at least one array, got {state}")
-    after = jax.eval_shape(protocol.advance, state, *shared)
+    after = jax.eval_shape(partial(pool.further, protocol), state, tuple(shared))
     if jax.tree.structure(after) != jax.tree.structure(state):
         raise ValueError(
             f"{where}: advance must return a state like that of init, "
@@ -193,7 +194,7 @@ def drive(
     places = _Places(len(own), 1 if mesh is None else mesh.size)
     held = own[np.asarray(places.members)]  # by each row of the pool
     state = check_protocol(where, protocol, one_member((hparams, keys)), shared)
-    layout = chosen(options.layout, mesh, protocol.advance, state, *shared)
+    layout = chosen(options.layout, mesh, partial(pool.further, protocol), state, tuple(shared))
     how = pool.How(protocol, layout, mesh)
     members = (hparams, keys)
     if mesh is not None or share is not None:

@@ -64,6 +64,13 @@ def begin(pool: PyTree, members: PyTree, rows: Rows, shared: Any, how: How) -> t
     return spread(how.mesh, local, 3)(pool, members, rows, shared)
 
 
+# What is traced once serves batches of any size.
+@partial(jax.jit, static_argnames="protocol", inline=True)
+def further(protocol: Segments, state: PyTree, shared: Any) -> PyTree:
+    """Returns the state of one member a piece further."""
+    return protocol.advance(state, *shared)
+
+
 @partial(jax.jit, static_argnames="how", donate_argnames="pool")
 def advance(pool: PyTree, rows: Rows, shared: Any, how: How) -> tuple[PyTree, Seen]:
     """Returns the pool with some members one piece further, their scores, and who has halted."""
@@ -73,10 +80,10 @@ def advance(pool: PyTree, rows: Rows, shared: Any, how: How) -> tuple[PyTree, Se
 
         def one(member: tuple[Array, PyTree]) -> PyTree:
             row, state = member
-            further = lambda state: how.protocol.advance(state, *shared)
+            one_piece = lambda state: further(how.protocol, state, shared)
             if how.layout == "vmap":
-                return further(state)
-            return jax.lax.cond(row < size, further, lambda state: state, state)
+                return one_piece(state)
+            return jax.lax.cond(row < size, one_piece, lambda state: state, state)
 
         states = LAYOUTS[how.layout](one, (rows, _take(pool, rows)))
         return _put(pool, rows, states), _look(how.protocol, states)

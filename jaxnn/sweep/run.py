@@ -147,7 +147,7 @@ def run(
     key: Key,
     *shared: PyTree,
     chunk: int | None = None,
-    layout: str = "vmap",
+    layout: str = "auto",
     mesh: Mesh | None = None,
     memory_budget: int | str | None = None,
     score: Score | None = None,
@@ -166,12 +166,14 @@ def run(
         hparams: dict of arrays with one entry per member, from `grid`, `random` or by hand.
         key: see `member_keys`; member i depends on nothing but its numbers and its key.
         *shared: arrays (or pytrees) that all members use, such as the data.
-        chunk: members per compiled call, to bound memory and to see progress; all by default.
+        chunk: members per compiled call, to bound memory and to see progress; by default all, or
+            on CPU, where a large sweep runs a call on each core at a time, what suits its cache.
             Every call has the same shape, so one compilation serves them all.
-        layout: a name in `LAYOUTS`, or "auto": `map` on CPU for fits with a loop that ends when
-            the values say so, such as EM, and else `vmap`.
+        layout: a name in `LAYOUTS`; by default, "auto", `map` on CPU for fits with a loop that
+            ends when the values say so, such as EM, if they are not very small, and else `vmap`.
         mesh: devices over which the members are cut, each working on its own; none by default. On
-            CPU a device for each core is 1.5 to 3 times as fast as one for all, and needs
+            CPU plain functions use all cores without; fits in pieces are about twice as fast with
+            a device for each core, which needs
             `jax.config.update("jax_num_cpu_devices", cores)` before the first computation.
         memory_budget: bytes that one call may take on a device, arguments included, or "auto" for
             half of what is free: members per call are as many as the compiled program allows, at

@@ -121,13 +121,15 @@ def ends_itself(hp, key):
     return jax.lax.scan(step, hp["x"], None, length=2)[0]
 
 
-def test_the_automatic_layout():
-    """Oracle: by hand: `map` on CPU where a member may end before the others, `vmap` elsewhere;
-    and the same results either way.
+def test_the_automatic_layout(monkeypatch):
+    """Oracle: by hand: `map` on CPU where a member may end before the others, unless there is
+    next to nothing to do, `vmap` elsewhere; and the same results either way.
     """
     fixed = lambda hp, key: jax.lax.fori_loop(0, 3, lambda i, x: x / 2, hp["x"])
     hp, key = {"x": jnp.array([9.0, 0.5, 3.0])}, jax.random.key(0)
     cpu = jax.default_backend() == "cpu"
+    assert layouts.chosen("auto", None, ends_itself, {"x": 1.0}, key) == "vmap"
+    monkeypatch.setattr(layouts, "LARGE", 100)
     for one, layout in ((ends_itself, "map" if cpu else "vmap"), (fixed, "vmap")):
         assert layouts.chosen("auto", None, one, {"x": 1.0}, key) == layout
         assert layouts.chosen("map", None, one, {"x": 1.0}, key) == "map"
