@@ -140,12 +140,12 @@ def in_chunks(
     run = partial(_chunk, fit_one, score, layout, mesh)
     report, lanes = Reporter(options.progress, n), 1
     traced = not all(map(checks.concrete, jax.tree.leaves((members, shared))))
+    cut = lambda size: place(mesh, _cut(members, 0, size), shared)
+    trace = lambda size: _chunk.trace(fit_one, score, layout, mesh, *cut(size))
     if not traced:
         if options.share is None and threads.possible(mesh, (members, shared)):
             member = _member.trace(fit_one, alone, shared)
             lanes, size = threads.shares(member, n, size, options.chunk is None)
-        cut = lambda size: place(mesh, _cut(members, 0, size), shared)
-        trace = lambda size: _chunk.trace(fit_one, score, layout, mesh, *cut(size))
         warn_of_constants(where, "fit_one", trace(size))
         if options.memory_budget is not None:
             fixed = sum(jnp.asarray(leaf).nbytes for leaf in jax.tree.leaves(shared))

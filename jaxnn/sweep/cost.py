@@ -58,7 +58,7 @@ def carried(jaxpr: ClosedJaxpr | Jaxpr) -> int:
             most = max(most, *map(carried, _inside(value)), 0)
         if eqn.primitive.name in ("scan", "while"):
             turns = eqn.params.get("num_carry", len(eqn.outvars))
-            shapes = [v.aval for v in eqn.outvars[:turns]]
+            shapes: list[Any] = [v.aval for v in eqn.outvars[:turns]]
             most = max(most, sum(a.size * a.dtype.itemsize for a in shapes))
     return most
 

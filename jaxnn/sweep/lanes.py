@@ -6,7 +6,7 @@ thread calls one after another.  What several threads call runs side by side.
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -18,7 +18,8 @@ from jaxnn.sweep.cost import carried, operations_of
 WORTH = 2**27  # operations of a sweep from which threads pay, some hundredths of a second
 CACHE = 3 * 2**20  # bytes that loops of a call may carry: 32 small networks, measured to be best
 
-Item, Found = TypeVar("Item"), TypeVar("Found")
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 
 def cores() -> int:
@@ -59,7 +60,9 @@ def shares(member: Any, n: int, most: int, free: bool) -> tuple[int, int]:
     return lanes, -(-n // (-(-calls // lanes) * lanes))  # as many calls for each core
 
 
-def in_turn(call: Callable[[Item], Found], items: Iterable[Item], lanes: int) -> Iterator[Found]:
+def in_turn(
+    call: Callable[[Item], Found], items: Iterable[Item], lanes: int
+) -> Generator[Found, None, None]:
     """Yields `call(item)` of each, in order, so many at a time.
 
     Closed early, it drops what no thread has begun, and waits for the rest.
