@@ -42,9 +42,14 @@ def test_it_can_be_compiled_with_other_things(program):
     np.testing.assert_allclose(both, 2 * TANH(NET, X), rtol=1e-5, atol=1e-6)
 
 
-def test_for_several_platforms():
-    data = export.to_bytes(TANH, NET, 2, platforms=("cpu", "cuda", "tpu"))
-    np.testing.assert_allclose(export.from_bytes(data)(X), TANH(NET, X), rtol=1e-5, atol=1e-6)
+def test_for_several_platforms_and_another_dtype():
+    """Oracle: what JAX itself reads out of the program."""
+    data = export.to_bytes(lambda scale, x: scale * x, jnp.float64(3), 2, dtype=jnp.float64,
+                           platforms=("cpu", "cuda", "tpu"))  # fmt: skip
+    assert jax.export.deserialize(bytearray(data[48:])).platforms == ("cpu", "cuda", "tpu")
+    np.testing.assert_array_equal(
+        export.from_bytes(data)(X.astype(np.float64)), 3 * X.astype(np.float64)
+    )
 
 
 def test_rows_of_another_kind_are_refused(program):
