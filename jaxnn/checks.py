@@ -287,14 +287,14 @@ def labels(where: str, name: str, y: ArrayLike, n: int, n_classes: int, least: i
     return array
 
 
-def key(where: str, k: Any) -> None:
+def key(where: str, k: Any, name: str = "key") -> None:
     """Raises TypeError unless `k` is one PRNG key, typed or old-style."""
     dtype = getattr(k, "dtype", None)
     typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
     if (typed and k.shape == ()) or (dtype == jnp.uint32 and k.shape == (2,)):
         return
     if typed:
-        raise TypeError(f"{where}: key must be a single key, got keys of shape {k.shape}")
+        raise TypeError(f"{where}: {name} must be a single key, got keys of shape {k.shape}")
     raise TypeError(
-        f"{where}: key must be a PRNG key such as jax.random.key(0), got {type(k).__name__}"
+        f"{where}: {name} must be a PRNG key such as jax.random.key(0), got {type(k).__name__}"
     )

@@ -57,6 +57,7 @@ def prepare(
     metrics: Mapping[str, Score] | None = None,
     patience: int | Int[Array, ""] | None = None,
     stop_at: int | Int[Array, ""] | None = None,
+    order_key: Key | None = None,
     min_gain: Scalar = 0.0,
     **options: Any,
 ) -> Job:
@@ -65,6 +66,8 @@ def prepare(
     `passes` over as many rows as there are in `batch` make an epoch; None: nobody knows.
     """
     checks.key(where, key)
+    if order_key is not None:
+        checks.key(where, order_key, "order_key")
     epochs = checks.count(where, "epochs", epochs)
     params, dtype = parameters(where, params)
     batch, weight = rows(where, "batch", batch, dtype)
@@ -97,6 +100,7 @@ def prepare(
         augment=_augment(where, augment, batch, dtype),
         patience=_patience(where, patience, validation),
         stop_at=None if stop_at is None else jnp.asarray(last, jnp.int32),
+        order_key=order_key,
         min_gain=number(where, "min_gain", min_gain, dtype),
         options={name: number(where, name, x, dtype) for name, x in options.items()},
     )

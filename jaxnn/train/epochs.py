@@ -42,12 +42,17 @@ def start(key: Key, params: PyTree, rows: Rows, plan: Plan, choices: Choices) ->
     )
 
 
-def pass_key(key: Key, epoch: Int[Array, ""], chunk: Int[Array, ""] | int = 0) -> Key:
-    """Returns the key of a pass over a chunk of rows, the only one where all are in memory.
+def pass_keys(
+    key: Key, plan: Plan, epoch: Int[Array, ""], chunk: Int[Array, ""] | int = 0
+) -> tuple[Key, Key]:
+    """Returns the keys of a pass over a chunk of rows, the only one where all are in memory.
 
-    The 0 of an epoch is left for what comes before its passes.
+    The first is of the order, the second of the steps.  The 0 of an epoch is left for what comes
+    before its passes.
     """
-    return draws.fold_in(draws.fold_in(key, epoch), 1 + chunk)
+    of_pass = lambda key: draws.split(draws.fold_in(draws.fold_in(key, epoch), 1 + chunk))
+    order, steps = of_pass(key)
+    return order if plan.order_key is None else of_pass(plan.order_key)[0], steps
 
 
 def last_epoch(plan: Plan, choices: Choices) -> Int[Array, ""] | int:
@@ -146,11 +151,11 @@ def segment(
     nothing = History(none, none, {name: none for name, _ in choices.metrics})
     together = _together(epochs, rows, choices)
 
-    def epoch(state: TrainState, xs: tuple[Array, Key]) -> tuple[TrainState, History]:
-        due, key = xs
+    def epoch(state: TrainState, xs: tuple[Array, tuple[Key, Key]]) -> tuple[TrainState, History]:
+        due, keys = xs
         idle = state.halted if together > 1 else False
         walk = step.begin(state.at, dtype, idle)
-        walk = step.walk_over(walk, rows, key, plan, choices)
+        walk = step.walk_over(walk, rows, keys, plan, choices)
         after, line = close_epoch(state, walk, due, rows, plan, choices)
         if together == 1:
             return after, line
@@ -175,7 +180,7 @@ def segment(
     number = jnp.arange(epochs)
     due = is_due(number, plan, choices)
     # All keys beforehand: in the loop their rounds would be written into all that draws from them.
-    keys = jax.vmap(lambda epoch: pass_key(state.key, epoch))(state.epoch + number)
+    keys = jax.vmap(lambda epoch: pass_keys(state.key, plan, epoch))(state.epoch + number)
     cut = lambda a: a if together == 1 else a.reshape(-1, together, *a.shape[1:])
     after, lines = jax.lax.scan(body, state, jax.tree.map(cut, (due, keys)))
     lines = jax.tree.map(jnp.ravel, lines)

@@ -33,7 +33,8 @@ def segments(network: Network, *, epochs: int, every: int = 1, **settings: Any) 
     Args:
         network: `(hparams, key) -> (params, value_and_grad, numbers)`: parameters to start from,
             the function to descend, and keyword arguments of `fit` that are numbers of the member
-            (`learning_rate`, `l2`, `patience`, `min_gain`, `stop_at`, those of the optimizer).
+            (`learning_rate`, `l2`, `patience`, `min_gain`, `stop_at`, `order_key`, those of the
+            optimizer).
         epochs: as in `fit`; members with a `stop_at` of their own halt there.
         every: epochs per piece, rounded up to a multiple of `validate_every`.
         **settings: the other keyword arguments of `fit`, common to all members, but for

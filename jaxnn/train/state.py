@@ -21,7 +21,7 @@ Score = Callable[[PyTree, Batch], Float[Array, ""]]
 class Plan(NamedTuple):
     """The traced numbers of a run; a schedule and other rules are pytrees of numbers.
 
-    `stop_at` is None where all epochs are run.
+    `stop_at` is None where all epochs are run, `order_key` where the run's own key orders rows.
     """
 
     learning_rate: Float[Array, ""] | Schedule
@@ -31,6 +31,7 @@ class Plan(NamedTuple):
     augment: Augmentation | None
     patience: Int[Array, ""]
     stop_at: Int[Array, ""] | None
+    order_key: Key | None
     min_gain: Float[Array, ""]
     options: dict[str, Array]
 

@@ -163,9 +163,9 @@ def steps_of(n: int, choices: Choices) -> int:
     return -(-n // (choices.batch_size * choices.accumulate))
 
 
-def walk_over(walk: Walk, rows: Rows, key: Key, plan: Plan, choices: Choices) -> Walk:
-    """Returns the walk after one pass over `rows`, in an order drawn from the key."""
-    key_order, key_steps = draws.split(key)
+def walk_over(walk: Walk, rows: Rows, keys: tuple[Key, Key], plan: Plan, choices: Choices) -> Walk:
+    """Returns the walk after one pass over `rows`; the keys are of their order and of the steps."""
+    key_order, key_steps = keys
     n, dtype = len(jax.tree.leaves(rows.batch)[0]), walk.loss.dtype
     unweighted = rows.weight is None
     if choices.batch_size >= n and rows.sampling is None:

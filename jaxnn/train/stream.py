@@ -41,7 +41,7 @@ class Midway(NamedTuple):
 def _pass(
     walk: step.Walk, rows: Rows, key: Key, epoch: Array, chunk: Array, plan: Plan, choices: Choices
 ) -> step.Walk:
-    return step.walk_over(walk, rows, core.pass_key(key, epoch, chunk), plan, choices)
+    return step.walk_over(walk, rows, core.pass_keys(key, plan, epoch, chunk), plan, choices)
 
 
 _start = jax.jit(core.start, static_argnames="choices")
@@ -197,13 +197,15 @@ def run(
 
     midway: Midway | None
 
+    order_key = key if plan.order_key is None else plan.order_key
+
     def advance(state: TrainState) -> TrainState:
         nonlocal midway
         epoch = int(state.epoch)
         walk, done = step.begin(state.at, dtype), 0
         if midway is not None:
             walk, done, midway = midway.walk, int(midway.chunks), None
-        chunks = _numbered(source, key, epoch, choices.shuffle, done)
+        chunks = _numbered(source, order_key, epoch, choices.shuffle, done)
         coming = read(chunks, epoch == 0)
         if done and coming is None:
             raise ValueError(f"{WHERE}: source must give the chunks that it gave before, more than "

@@ -80,6 +80,7 @@ def fit(
     metrics: Mapping[str, Score] | None = None,
     patience: int | Int[Array, ""] | None = None,
     stop_at: int | Int[Array, ""] | None = None,
+    order_key: Key | None = None,
     min_gain: Scalar = 0.0,
     segment_epochs: int | None = None,
     progress: Callable[[int], None] | None = None,
@@ -123,6 +124,9 @@ def fit(
         stop_at: epochs of this run, `epochs` by default and at most (traced): all else, schedules
             without `steps` too, is as if `epochs` were that, and the rest of the history is blank.
             Members of a sweep may so have epochs of their own in one program.
+        order_key: draws the orders of rows instead of `key`. Members of a sweep that share one see
+            the same batches, so that the first layers of all become one product; their results
+            are then no longer independent of each other given the data.
         min_gain: how much lower a better score must be (traced).
         segment_epochs: epochs per compiled call, rounded up to a multiple of `validate_every`;
             the result does not depend on it. With it, `progress` or `callback` (which imply 1),
@@ -168,6 +172,7 @@ def fit(
         metrics=metrics,
         patience=patience,
         stop_at=stop_at,
+        order_key=order_key,
         min_gain=min_gain,
         **options,
     )

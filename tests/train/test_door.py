@@ -71,6 +71,7 @@ BAD = {
     "stop_at 1.5": ({"stop_at": 1.5}, TypeError, "stop_at must be a whole number, got 1.5"),
     "G21 no validation": ({"patience": 3}, ValueError, "patience needs a validation batch"),
     "H1 key": ({"key": 0}, TypeError, r"key must be a PRNG key such as jax.random.key\(0\)"),
+    "order_key": ({"order_key": 0}, TypeError, "order_key must be a PRNG key.*got int"),
     "H5 key": ({"key": np.random.default_rng(0)}, TypeError, "PRNG key.*got Generator"),
     "H4 keys": ({"key": jax.random.split(KEY)}, TypeError, r"single key, got keys of shape \(2,"),
     "tuple": ({"batch": (X, X)}, TypeError, r"batch must be a train.Batch, got tuple; write Batch"),

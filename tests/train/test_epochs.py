@@ -136,3 +136,19 @@ def test_members_with_epochs_of_their_own_are_fits_of_that_many():
 
 def twice(params, batch):
     return 2 * script(params, batch)
+
+
+def test_an_order_of_its_own_is_shared_by_members_of_other_keys():
+    """Oracle: without dropout a key does nothing but order rows; the batches in the program."""
+    fit = lambda key, **options: train.fit(
+        key, NET, CLASSES, PLAIN, epochs=2, batch_size=4, optimizer="sgd", **options
+    )
+    keys = jax.random.split(KEY, 3)
+    own, shared = jax.vmap(fit)(keys), jax.vmap(partial(fit, order_key=KEY))(keys)
+    first = lambda run: np.asarray(run.params[0].weight)
+    assert not np.allclose(first(own)[0], first(own)[1])
+    np.testing.assert_array_equal(first(shared)[0], first(shared)[1])
+    np.testing.assert_allclose(first(shared)[2], fit(KEY).params[0].weight, rtol=1e-12)
+    batch = f"3,4,{CLASSES.x.shape[1]}]"  # one for each member
+    assert batch in str(jax.make_jaxpr(jax.vmap(fit))(keys))
+    assert batch not in str(jax.make_jaxpr(jax.vmap(partial(fit, order_key=KEY)))(keys))
