@@ -133,7 +133,7 @@ def shifted(key: Any, batch: train.Batch, *, reach: int) -> train.Batch:
     n, pixels = batch.x.shape
     side = math.isqrt(pixels)
     moves = jax.random.randint(key, (2, n, 1), -reach, reach + 1)
-    row, column = jnp.arange(side)[None] + moves
+    row, column = jnp.arange(side)[None, None] + moves
     inside = lambda place: (place >= 0) & (place < side)
     seen = (inside(row)[:, :, None] & inside(column)[:, None, :]).reshape(n, pixels)
     source = row[:, :, None] * side + column[:, None, :]

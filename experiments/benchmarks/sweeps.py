@@ -109,7 +109,7 @@ def textbook(sizes: Any, epochs: int, dropout: bool) -> Callable[..., Any]:
     return fit
 
 
-def one_digits(epochs: int) -> Callable[..., Any]:
+def one_digits(epochs: int, order_key: Any = None) -> Callable[..., Any]:
     """Returns jaxnn's fit of one member."""
 
     def fit(hp: Any, key: Any, rows: Any) -> Any:
@@ -117,6 +117,7 @@ def one_digits(epochs: int) -> Callable[..., Any]:
         return train.fit(
             key_fit, mlp.init(key_start, DIGITS), rows, mlp.value_and_grad(keep_prob=hp["keep"]),
             epochs=epochs, batch_size=BATCH, learning_rate=hp["rate"], l2=hp["l2"],
+            order_key=order_key,
         ).params  # fmt: skip
 
     return fit
@@ -204,7 +205,7 @@ def digits(members: int, epochs: int, with_loops: bool) -> None:
     test_x, test_y = jnp.asarray(parts.test.x), np.asarray(parts.test.y)
     hparams, key, rows = space(members), jax.random.key(0), train.Batch(x, y)
     keys = sweep.member_keys(key, hparams)
-    fit = one_digits(epochs)
+    fit, alike = one_digits(epochs), one_digits(epochs, jax.random.key(1))
     plain = jax.jit(jax.vmap(textbook(DIGITS, epochs, True), (0, 0, None, None)))
     rivals: dict[str, Callable[[], Any]] = {
         "textbook vmap": lambda: plain(hparams, keys, x, y),
@@ -212,6 +213,7 @@ def digits(members: int, epochs: int, with_loops: bool) -> None:
         "jaxnn, a device a core": lambda: (
             sweep.run(fit, hparams, key, rows, chunk=32, mesh=cores()).results
         ),
+        "jaxnn, one order for all": lambda: sweep.run(alike, hparams, key, rows).results,
     }
     title = f"{members:,} networks 64-64-32-10 on digits, {epochs} epochs"
     print(f"{title}; test accuracy, mean over members and interval, and the best")

@@ -5,6 +5,8 @@ the length of the segments changes nothing; once a run has stopped, its epochs a
 numbers are traced: `vmap` over keys, learning rates, decays, data.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -153,20 +155,18 @@ def segment(
 
     def epoch(state: TrainState, xs: tuple[Array, tuple[Key, Key]]) -> tuple[TrainState, History]:
         due, keys = xs
-        idle = state.halted if together > 1 else False
+        idle = state.halted
         walk = step.begin(state.at, dtype, idle)
         walk = step.walk_over(walk, rows, keys, plan, choices)
         after, line = close_epoch(state, walk, due, rows, plan, choices)
-        if together == 1:
-            return after, line
         # The parameters of an idle epoch have not moved, and its optimizer is not asked again.
-        before = (state._replace(at=after.at), nothing)
-        return jax.tree.map(lambda a, b: jnp.where(idle, a, b), before, (after, line))
+        before = (state._replace(at=after.at, key=None), nothing)
+        now = (after._replace(key=None), line)
+        state, line = jax.tree.map(lambda a, b: jnp.where(idle, a, b), before, now)
+        return state._replace(key=after.key), line
 
-    def stretch(state: TrainState, xs: PyTree) -> tuple[TrainState, History]:
-        if together == 1:
-            return epoch(state, xs)
-        return jax.lax.scan(epoch, state, xs)
+    # A loop of one epoch, too, so that its numbers are those of any other segment to the last bit.
+    stretch = partial(jax.lax.scan, epoch)
 
     def skip(state: TrainState, xs: PyTree) -> tuple[TrainState, History]:
         shape = xs[0].shape
@@ -181,7 +181,7 @@ def segment(
     due = is_due(number, plan, choices)
     # All keys beforehand: in the loop their rounds would be written into all that draws from them.
     keys = jax.vmap(lambda epoch: pass_keys(state.key, plan, epoch))(state.epoch + number)
-    cut = lambda a: a if together == 1 else a.reshape(-1, together, *a.shape[1:])
+    cut = lambda a: a.reshape(-1, together, *a.shape[1:])
     after, lines = jax.lax.scan(body, state, jax.tree.map(cut, (due, keys)))
     lines = jax.tree.map(jnp.ravel, lines)
     return after._replace(history=write(state.history, state.epoch + number, lines))

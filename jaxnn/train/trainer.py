@@ -109,7 +109,8 @@ def fit(
         shuffle: whether each epoch has a new order of rows; False keeps the order given.
         sampling: how often to draw each row, (n,): an epoch is then n draws in proportion to it,
             row i either ⌊n p_i⌋ or ⌈n p_i⌉ times. `mlp.balanced(y, k)[y]` draws all classes alike.
-        l2: λ of the lecture's loss + λ‖W‖² (traced); biases are left alone.
+        l2: λ of the lecture's loss + λ‖W‖² (traced, but for a plain 0, which leaves it out); biases
+            are left alone.
         max_norm: a bound on the weights of each unit, kept after each step; see `max_norm`.
         average: the rule of an `averaging` of the parameters; the average is then what is
             validated and returned.

@@ -13,7 +13,7 @@ N = 7
 X = jax.random.normal(KEYS[0], (N, 3))
 LABELS = jnp.arange(N) % 2
 WEIGHT = jnp.array([1.0, 0.5, 2.0, 0.0, 1.0, 3.0, 0.1])
-CLIP = 0.65
+CLIP = 1.2
 KINDS = {
     "dense without bias": {"activation": "tanh", "bias": False},
     "residual stack": {"activation": "tanh", "residual": True, "stacked": True},

@@ -184,7 +184,7 @@ def test_the_second_call_compiles_nothing(caplog):
         return squares(params, batch, key)
 
     run = partial(train.fit, value_and_grad=loss, epochs=3, batch_size=4)
-    first = lambda: run(KEY, START, LINE, validation=AWAY, patience=2, b1=0.8)
+    first = lambda: run(KEY, START, LINE, validation=AWAY, l2=1e-2, patience=2, b1=0.8)
     second = lambda: run(
         KEYS[1],
         jax.tree.map(jnp.negative, START),
