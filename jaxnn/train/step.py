@@ -175,7 +175,7 @@ def walk_over(walk: Walk, rows: Rows, keys: tuple[Key, Key], plan: Plan, choices
     order, real = epoch_order(
         key_order, n, choices.batch_size, choices.accumulate, choices.shuffle, rows.sampling
     )
-    keys = draws.split(key_steps, order.shape[:2])
+    each = draws.split(key_steps, order.shape[:2])
 
     def advance(walk: Walk, xs: tuple[Array, Array, Array]) -> tuple[Walk, None]:
         chosen, counted, keys = xs
@@ -184,4 +184,4 @@ def walk_over(walk: Walk, rows: Rows, keys: tuple[Key, Key], plan: Plan, choices
         mass = mass if rows.weight is None else rows.weight[chosen] * mass
         return _step(walk, parts, mass, keys, plan, choices, unweighted), None
 
-    return jax.lax.scan(advance, walk, (order, real, keys))[0]
+    return jax.lax.scan(advance, walk, (order, real, each))[0]
