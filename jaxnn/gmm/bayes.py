@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxnn import checks
+from jaxnn import checks, memory
 from jaxnn.gmm.bayes_priors import BayesPrior, bayes_prior
 from jaxnn.gmm.belief import SEEN, BayesGMM, divergence, learn, surrogate
 from jaxnn.gmm.expectation import expect
@@ -174,6 +174,7 @@ def _check_prior(where: str, prior: BayesPrior, start: GMM | BayesGMM, x: Array)
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, x.dtype), prior)
 
 
+@memory.budgeted
 def fit_bayes(
     start: GMM | BayesGMM,
     x: Data,
@@ -183,6 +184,7 @@ def fit_bayes(
     tol: Scalar = 1e-4,
     max_steps: int | Int[Array, ""] = 200,
     missing: bool = False,
+    memory_budget: memory.Budget = None,
 ) -> BayesFit:
     """Learns a posterior over mixtures from `x`, until a step gains less than `tol`.
 
@@ -196,6 +198,7 @@ def fit_bayes(
         max_steps: the most M-steps; zero only evaluates the first posterior.
         missing: NaN stands for what is missing at random, and has a posterior too: the bound is
             one of the evidence of what was observed. Rows of NaN alone take no part. Static.
+        memory_budget: bytes on top of the arguments, or "auto"; see `jaxnn.memory`.
 
     Returns:
         A `BayesFit`, which says how it ended; `describe` puts that in words. All numbers are

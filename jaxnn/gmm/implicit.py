@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxnn import checks
+from jaxnn import checks, memory
 from jaxnn.gmm import priors
 from jaxnn.gmm.covariances import Diag, Full, Spherical, Tied
 from jaxnn.gmm.gaussians import joint
@@ -190,6 +190,7 @@ def _backward(kept: tuple, bar: FixedPoint) -> tuple:
 _fixed_point.defvjp(_forward, _backward)
 
 
+@memory.budgeted
 def fit_implicit(
     mixture: GMM,
     x: Data,
@@ -199,6 +200,7 @@ def fit_implicit(
     prior: Prior | None = None,
     tol: Scalar = 1e-6,
     max_steps: int | Int[Array, ""] = 5000,
+    memory_budget: memory.Budget = None,
 ) -> FixedPoint:
     """Runs EM to rest, and is differentiable in data, weights, ridge and prior.
 
@@ -219,6 +221,7 @@ def fit_implicit(
             deviations of its component, relative, and absolute: not a gain of likelihood, which
             says little about the distance to the fixed point, and with a ridge may be negative.
         max_steps: as for `fit`.
+        memory_budget: bytes on top of the arguments, or "auto"; see `jaxnn.memory`.
 
     Where `converged` is False, what is returned is the formula of a fixed point at a place that is
     none, off in proportion to the distance to it.  Where two components coincide or the

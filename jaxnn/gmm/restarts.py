@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from jaxnn import checks
+from jaxnn import checks, memory
 from jaxnn.gmm.em import climb
 from jaxnn.gmm.families import family_of
 from jaxnn.gmm.family import Family, NamedFamily
@@ -187,6 +187,7 @@ def _fit_best(
     return best_of(begin, first, x, weight, limits, n_continued, layout)
 
 
+@memory.budgeted
 def fit_best(
     key: Key,
     x: Data,
@@ -203,6 +204,7 @@ def fit_best(
     max_steps: int | Int[Array, ""] = 200,
     layout: str | None = None,
     missing: bool = False,
+    memory_budget: memory.Budget = None,
 ) -> BestFit:
     """Runs EM from many starts and returns the best: short runs first, the best continued.
 
@@ -224,6 +226,7 @@ def fit_best(
         max_steps: the most M-steps of a start, its short run included.
         layout: a name in `restarts.LAYOUTS`; by default `map` on CPU and `vmap` elsewhere.
         missing: as in `fit`; starts are as in `init`.
+        memory_budget: bytes on top of the arguments, or "auto"; see `jaxnn.memory`.
 
     Raises:
         TypeError, ValueError: bad rows, weights or key; counts out of range; an unknown name; a

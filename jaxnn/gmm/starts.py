@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from jaxnn import checks
+from jaxnn import checks, memory
 from jaxnn.gmm.families import family_of
 from jaxnn.gmm.family import Family, NamedFamily
 from jaxnn.gmm.forms import Form
@@ -183,6 +183,7 @@ def _init(
     return from_seeds(seeds, x, weight, active, k, family, start)
 
 
+@memory.budgeted
 def init(
     key: Key,
     x: Data,
@@ -193,6 +194,7 @@ def init(
     sample_weight: Weights | None = None,
     active: int | Int[Array, ""] | None = None,
     missing: bool = False,
+    memory_budget: memory.Budget = None,
 ) -> GMM:
     """Returns a mixture to start EM from: seeds, each row to the nearest, then one M-step.
 
@@ -209,6 +211,7 @@ def init(
             and stay empty. One compiled program thus serves every k up to `n_components`.
         missing: NaN stands for what is missing; the start sees the mean of the column there, EM
             no more. Static.
+        memory_budget: bytes on top of the arguments, or "auto"; see `jaxnn.memory`.
 
     Columns are standardised before distances are taken. Where there are fewer distinct rows than
     components, those that own no row have weight zero. More columns than rows are legal, but look

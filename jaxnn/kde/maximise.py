@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxnn import checks, linalg
+from jaxnn import checks, linalg, memory
 from jaxnn.kde.held_out import held_out_log_prob, mean_over
 from jaxnn.kde.kernels import Kernel, in_form
 from jaxnn.kde.spread import Spread, spread
@@ -40,6 +40,7 @@ class Maximum(NamedTuple):
     floored: Bool[Array, ""]
 
 
+@memory.budgeted
 def maximise_leave_one_out(
     x: Data,
     *,
@@ -48,6 +49,7 @@ def maximise_leave_one_out(
     form: str = "radial",
     sample_weight: Weights | None = None,
     max_steps: int | Int[Array, ""] = 200,
+    memory_budget: memory.Budget = None,
 ) -> Maximum:
     """Returns the bandwidths of the highest leave-one-out likelihood, from Silverman's on.
 
@@ -63,6 +65,7 @@ def maximise_leave_one_out(
         form: as for `fit`.
         sample_weight: weights of the rows, (n,); importances, as in `scott`.
         max_steps: the most evaluations; traced.
+        memory_budget: bytes on top of the arguments, or "auto"; see `jaxnn.memory`.
 
     Raises:
         ValueError: for a compact kernel, a feature that does not vary, or bad shapes or values.

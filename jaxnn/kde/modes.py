@@ -178,6 +178,7 @@ def _mean_shift(
     return MeanShift(ends, done, steps)
 
 
+@memory.budgeted
 def modes(
     model: KDE,
     starts: Data | None = None,
@@ -186,6 +187,7 @@ def modes(
     merge: Scalar = 0.1,
     tol: Scalar = 1e-4,
     max_steps: int | Int[ArrayLike, ""] = 500,
+    memory_budget: memory.Budget = None,
 ) -> Modes:
     """Returns the modes of a density: where mean shift ends, those close together counted once.
 
@@ -197,6 +199,7 @@ def modes(
             as in scikit-learn's `MeanShift`, maxima within a bandwidth of a higher one are lost.
         tol: see `mean_shift`.
         max_steps: see `mean_shift`.
+        memory_budget: bytes on top of the arguments, or "auto"; see `jaxnn.memory`.
 
     Raises:
         ValueError: for a tophat or product form, bad shapes or values.
