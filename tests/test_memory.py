@@ -192,6 +192,7 @@ TILED = {
     "kde.modes": (lambda m, **b: kde.modes(m, max_modes=4, max_steps=2, **b), (MODEL,)),
     "kde.nearest_neighbour": (lambda x, **b: kde.nearest_neighbour(x, 2, **b), (X,)),
     "kde.cdf": (kde.cdf, (LINE, X[:, :1])),
+    "kde.quantile": (kde.quantile, (LINE, np.linspace(0.01, 0.99, 500))),
     "kde.nadaraya_watson": (kde.nadaraya_watson, (MODEL, X, X)),
     "rbm.log_partition": (rbm.log_partition, (MACHINE,)),
 }  # fmt: skip
@@ -202,6 +203,7 @@ TAKES_BUDGET = {
     if callable(getattr(module, name))
     and not inspect.isclass(getattr(module, name))
     and "memory_budget" in inspect.signature(getattr(module, name)).parameters
+    and name != "fit_many"  # of which the budget decides how many members run at a time
 }
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
-from jaxnn import checks
+from jaxnn import checks, memory
 from jaxnn.gmm.em import climb
 from jaxnn.gmm.missing import Observed, counted
 from jaxnn.gmm.model import GMM
@@ -67,6 +67,11 @@ def _continue(
     return fits, unfinished(fits, data[3])
 
 
+def _chunk(members: int) -> int:
+    """Returns how many members run one after another on a core."""
+    return -(-members // min(members, CHUNKS * (os.cpu_count() or 1)))
+
+
 def _in_chunks(
     members: Members, max_steps: Int[Array, ""],
     progress: Callable[[int], None] | None,
@@ -76,7 +81,7 @@ def _in_chunks(
     JAX traces in this thread, whose settings it would not find in others; the others only run.
     """
     b, cores = members[2].shape[0], os.cpu_count() or 1
-    size = -(-b // min(b, CHUNKS * cores))
+    size = _chunk(b)
     # The last chunk reaches back rather than change its shape.
     starts = [jnp.asarray(min(i, b - size), jnp.int32) for i in range(0, b, size)]
     program = _run_chunk.lower(members, starts[0], max_steps, size).compile()
@@ -118,6 +123,22 @@ def _in_segments(
         fits, going = _continue(fits, data, who, jnp.asarray(steps))
 
 
+def _that_fit(
+    where: str, members: Members, max_steps: Int[Array, ""], layout: str, budget: int
+) -> int:
+    """Returns how many members may run at a time, so that their program keeps to a budget."""
+
+    def cost(size: int) -> int:
+        some = jax.tree.map(lambda a: a[:size], members)
+        if layout == "vmap":
+            return memory.needed(_run.lower(some, max_steps, "vmap").compile())
+        start = jnp.zeros((), jnp.int32)
+        program = _run_chunk.lower(some, start, max_steps, _chunk(size)).compile()
+        return (os.cpu_count() or 1) * memory.needed(program)
+
+    return memory.most_that_fit(where, cost, members[2].shape[0], 0, budget, "member")
+
+
 def fit_many(
     mixtures: GMM,
     x: Float[ArrayLike, "b n d"],
@@ -129,6 +150,7 @@ def fit_many(
     layout: str | None = None,
     progress: Callable[[int], None] | None = None,
     missing: bool = False,
+    memory_budget: memory.Budget = None,
 ) -> Fit:
     """Fits a mixture to each of many data sets: what `fit` gives one by one, but faster.
 
@@ -148,6 +170,8 @@ def fit_many(
         progress: called now and then with the number of members that have finished since; they
             sum to b.
         missing: as in `fit`; each row has matrices of its own, since gaps differ by member.
+        memory_budget: bytes that the members which run at a time may take, data and results in, or
+            "auto" (see `jaxnn.memory`): the others wait. All at a time by default.
 
     Returns:
         A `Fit` with a leading axis of members on every leaf.
@@ -190,9 +214,15 @@ def fit_many(
         _per_member(where, "ridge", ridge, x), _per_member(where, "tol", tol, x),
     )  # fmt: skip
     limit = checks.steps(where, "max_steps", max_steps)
-    if layout_or_default(where, layout) == "map":
-        return _in_chunks(members, limit, progress)
-    return _in_segments(members, limit, progress)
+    layout = layout_or_default(where, layout)
+    drive = _in_chunks if layout == "map" else _in_segments
+    if memory_budget is None:
+        return drive(members, limit, progress)
+    budget = memory.bytes_allowed(where, memory_budget)
+    size = _that_fit(where, members, limit, layout, budget)
+    cuts = [jax.tree.map(lambda a, i=i: a[i : i + size], members) for i in range(0, b, size)]
+    parts = [drive(cut, limit, progress) for cut in cuts]
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
 def _member_weights(

@@ -234,7 +234,10 @@ def _line(where: str, model: KDE) -> None:
         )
 
 
-def quantile(model: KDE, probability: Float[ArrayLike, " m"]) -> Float[Array, " m"]:
+@memory.budgeted
+def quantile(
+    model: KDE, probability: Float[ArrayLike, " m"], *, memory_budget: memory.Budget = None
+) -> Float[Array, " m"]:
     """Returns where the distribution function of a density of one feature takes given values.
 
     By bisection to the last digit; the derivative is that of the inverse function, (q - F(x))/p(x).
@@ -243,6 +246,7 @@ def quantile(model: KDE, probability: Float[ArrayLike, " m"]) -> Float[Array, " 
     Args:
         model: what `fit` returns, with one feature.
         probability: values of the distribution function, (m,), between 0 and 1, neither included.
+        memory_budget: bytes on top of the arguments, or "auto"; see `jaxnn.memory`.
 
     Raises:
         ValueError: for more features, a kernel without a closed form, or values outside (0, 1).
@@ -267,8 +271,7 @@ def quantile(model: KDE, probability: Float[ArrayLike, " m"]) -> Float[Array, " 
 def _quantile(model: KDE, share: Float[Array, " m"]) -> Float[Array, " m"]:
     dtype = model.points.dtype
     below = lambda model, x: _box(model, jnp.full((x.shape[0], 1), -jnp.inf, dtype), x[:, None])
-    frozen = lax.stop_gradient(model)
-    target = lax.stop_gradient(share)
+    frozen, target = lax.stop_gradient((model, share))
     least, most = jnp.min(frozen.points), jnp.max(frozen.points)
     h = jnp.sqrt(frozen.bandwidth[0, 0]) if frozen.bandwidth.ndim == 2 else frozen.bandwidth
     h = jnp.max(h) * (1.0 if frozen.factors is None else jnp.max(frozen.factors))
@@ -290,8 +293,7 @@ def _quantile(model: KDE, share: Float[Array, " m"]) -> Float[Array, " m"]:
     found = lax.fori_loop(0, jnp.finfo(dtype).nmant + 12, halve, start)
     # A Newton step from where the value stands still: it adds nothing but the derivative.
     at = lax.stop_gradient(found[1])
-    ones = jnp.ones_like(at)
-    _, density = jax.jvp(lambda at: below(frozen, at), (at,), (ones,))
+    _, density = jax.jvp(lambda at: below(frozen, at), (at,), (jnp.ones_like(at),))
     gap = share - below(model, at)
     some = density > 0
     move = jnp.where(some, (gap - lax.stop_gradient(gap)) / jnp.where(some, density, 1.0), 0.0)

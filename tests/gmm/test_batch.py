@@ -1,5 +1,7 @@
 """Many fits in one call against one fit at a time."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,6 +81,28 @@ def test_a_straggler_holds_nobody_up(monkeypatch):
     assert sum(paid) <= 1.3 * alone
 
 
+@pytest.mark.parametrize("layout", ["map", "vmap"])
+def test_members_wait_until_there_is_room(layout, monkeypatch):
+    """Oracle: all at a time; counted, how many of them are.  One member is the least that fits."""
+    fit = lambda budget: gmm.fit_many(
+        MIXTURES, X, max_steps=MOST, layout=layout, memory_budget=budget
+    )
+    with pytest.raises(ValueError, match=r"gmm.fit_many: memory_budget must be at least") as caught:
+        fit(1)
+    least = int(re.findall(r"at least (\d+) bytes, which one member", str(caught.value))[0])
+    sizes = []
+    for name in ("_in_chunks", "_in_segments"):
+        drive = getattr(batch, name)
+        look = lambda members, *a, drive=drive: (sizes.append(len(members[2])), drive(members, *a))
+        monkeypatch.setattr(batch, name, lambda *a, look=look: look(*a)[1])
+    expected = fit(None)
+    for budget, times in ((least, [1] * B), (2**30, [B])):
+        sizes.clear()
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10),
+                     fit(budget), expected)  # fmt: skip
+        assert sizes == times
+
+
 def test_no_steps_only_evaluate():
     """C9: zero steps are allowed; oracle: the likelihood of the starts."""
     for layout in ("map", "vmap"):
@@ -106,6 +130,7 @@ BAD = {
     "C22": (many(MIXTURES, X, sample_weight=NONE), ValueError, "zero everywhere, as for member 3"),
     "C23": (many(MIXTURES, X, sample_weight=W[0]), ValueError, r"must have shape \(4, 40\)"),
     "layout": (many(MIXTURES, X, layout="mup"), ValueError, "mean 'map'"),
+    "I10": (many(MIXTURES, X, memory_budget="much"), ValueError, "memory_budget.*got 'much'"),
     "A34": (lambda: jax.jit(lambda x: gmm.fit_many(MIXTURES, x))(X), TypeError, "not be traced"),
 }
 
