@@ -175,9 +175,6 @@ TILED = {
     "gmm.bic": (gmm.bic, (MIXTURE, WIDE)),
     "gmm.fit": (lambda m, x, **b: gmm.fit(m, x, max_steps=3, **b), (MIXTURE, WIDE)),
     "gmm.fit_bayes": (lambda m, x, **b: gmm.fit_bayes(m, x, max_steps=2, **b), (MIXTURE, WIDE)),
-    "gmm.fit_best": (
-        lambda x, **b: gmm.fit_best(KEY, x, 4, n_starts=2, short_steps=1, max_steps=2, **b),
-        (WIDE,)),
     "gmm.fit_implicit": (
         lambda m, x, **b: gmm.fit_implicit(m, x, max_steps=2, **b), (MIXTURE, WIDE)),
     "gmm.init": (lambda x, **b: gmm.init(KEY, x, 4, **b), (WIDE,)),
@@ -187,12 +184,9 @@ TILED = {
     "kde.leave_one_out": (kde.leave_one_out, (X, np.array([0.3, 0.5]))),
     "kde.cross_validate": (
         lambda x, h, **b: kde.cross_validate(x, h, folds=3, **b), (X, np.array([0.3, 0.5]))),
-    "kde.maximise_leave_one_out": (
-        lambda x, **b: kde.maximise_leave_one_out(x, max_steps=1, **b), (X,)),
     "kde.modes": (lambda m, **b: kde.modes(m, max_modes=4, max_steps=2, **b), (MODEL,)),
     "kde.nearest_neighbour": (lambda x, **b: kde.nearest_neighbour(x, 2, **b), (X,)),
     "kde.cdf": (kde.cdf, (LINE, X[:, :1])),
-    "kde.quantile": (kde.quantile, (LINE, np.linspace(0.01, 0.99, 500))),
     "kde.nadaraya_watson": (kde.nadaraya_watson, (MODEL, X, X)),
     "rbm.log_partition": (rbm.log_partition, (MACHINE,)),
 }  # fmt: skip
