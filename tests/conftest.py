@@ -45,7 +45,7 @@ def outer_only(*args, **kwargs):
 
 jaxtyping.jaxtyped = outer_only  # what the import hook decorates with
 
-# Traces are many small objects that live long: looking through them again and again costs a twentieth.
+# Traces are many small objects that live long: looking through them often costs a twentieth.
 gc.set_threshold(200_000, 20, 100)
 
 # A shell that starts the suite in the background has Ctrl-C ignored: tests of Ctrl-C want it back.
