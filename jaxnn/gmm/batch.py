@@ -28,6 +28,7 @@ Members = tuple[GMM, Rows, Array, Array, Array]
 
 SEGMENT = 16  # M-steps of the first segment under `vmap`; each further one is twice as long
 SHRINK = 4  # a batch shrinks to its next size when so few members are left: few sizes to compile
+CORES = os.cpu_count() or 1
 CHUNKS = 4  # chunks for each core under `map`, so that the cores end together
 
 
@@ -69,7 +70,11 @@ def _continue(
 
 def _chunk(members: int) -> int:
     """Returns how many members run one after another on a core."""
-    return -(-members // min(members, CHUNKS * (os.cpu_count() or 1)))
+    return -(-members // min(members, CHUNKS * CORES))
+
+
+def _joined(parts: list[Fit]) -> Fit:
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
 def _in_chunks(
@@ -80,14 +85,14 @@ def _in_chunks(
 
     JAX traces in this thread, whose settings it would not find in others; the others only run.
     """
-    b, cores = members[2].shape[0], os.cpu_count() or 1
+    b = members[2].shape[0]
     size = _chunk(b)
     # The last chunk reaches back rather than change its shape.
     starts = [jnp.asarray(min(i, b - size), jnp.int32) for i in range(0, b, size)]
     program = _run_chunk.lower(members, starts[0], max_steps, size).compile()
     parts: list[Fit] = []
     done = 0
-    with ThreadPoolExecutor(cores) as pool:
+    with ThreadPoolExecutor(CORES) as pool:
         run = lambda start: jax.block_until_ready(program(members, start, max_steps))
         for part in pool.map(run, starts):
             skip = max(0, done + size - b)
@@ -95,7 +100,7 @@ def _in_chunks(
             if progress is not None:
                 progress(size - skip)
             done += size - skip
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+    return _joined(parts)
 
 
 def _in_segments(
@@ -134,7 +139,7 @@ def _that_fit(
             return memory.needed(_run.lower(some, max_steps, "vmap").compile())
         start = jnp.zeros((), jnp.int32)
         program = _run_chunk.lower(some, start, max_steps, _chunk(size)).compile()
-        return (os.cpu_count() or 1) * memory.needed(program)
+        return CORES * memory.needed(program)
 
     return memory.most_that_fit(where, cost, members[2].shape[0], 0, budget, "member")
 
@@ -221,8 +226,7 @@ def fit_many(
     budget = memory.bytes_allowed(where, memory_budget)
     size = _that_fit(where, members, limit, layout, budget)
     cuts = [jax.tree.map(lambda a, i=i: a[i : i + size], members) for i in range(0, b, size)]
-    parts = [drive(cut, limit, progress) for cut in cuts]
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+    return _joined([drive(cut, limit, progress) for cut in cuts])
 
 
 def _member_weights(

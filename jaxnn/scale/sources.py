@@ -37,10 +37,6 @@ class Source(NamedTuple):
     name: str = "rows"
 
 
-def _none(_: Any) -> bool:
-    return _ is None
-
-
 def no_rows(batch: Batch) -> Batch:
     """Returns the first none of the rows of NumPy arrays: their trailing shapes and dtypes."""
     return jax.tree.map(lambda a: np.empty((0, *a.shape[1:]), a.dtype), batch)

@@ -1,7 +1,6 @@
 """Whole fits, so many members in one compiled call: the driver of `run` for plain functions."""
 
 import math
-import signal
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -14,12 +13,11 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, PyTree
 
 from jaxnn import checks, memory
-from jaxnn.signals import Noted
 from jaxnn.sweep import lanes as threads
 from jaxnn.sweep.constants import warn_of_constants
 from jaxnn.sweep.layouts import LAYOUTS, chosen, one_member, place, spread
-from jaxnn.sweep.options import Options, Paused, check_own
-from jaxnn.sweep.progress import Reporter
+from jaxnn.sweep.options import Options, Paused, check_own, whose
+from jaxnn.sweep.progress import Reporter, least
 
 FitOne = Callable[..., PyTree]
 Score = Callable[[PyTree], Float[Array, ""]]
@@ -100,7 +98,7 @@ class _Kept:
         hparams, keys = members
         self.where, self.n, self.done, self.rows = where, keys.shape[0], 0, None
         self.facts = {"members": self.n}
-        self.own = {"hparams": hparams, "keys": jax.random.key_data(keys)}
+        self.own = whose(hparams, keys)
         if resume is not None:
             check_own(where, resume, self.facts, hparams, keys)
             self.add(resume.arrays["results"])
@@ -190,7 +188,7 @@ def in_chunks(
     starts = range(done, n, size * many)
     call = lambda part: (part[0], run(*place(mesh, part[1], shared)))
     calls = threads.in_turn(call, map(part, starts), lanes)
-    with Noted(*(() if share is not None else (signal.SIGINT,))) as keyboard, closing(calls):
+    with options.noted() as keyboard, closing(calls):
         for start, (own, chunk) in zip(starts, calls, strict=True):
             done = min(start + size * many, n)
             if done - start < size * many:
@@ -215,6 +213,4 @@ def in_chunks(
 def _least(chunk: Chunk) -> float:
     if chunk.scores is None or not checks.concrete(chunk.scores):
         return math.nan
-    known = np.asarray(chunk.scores)
-    known = known[~np.isnan(known)]
-    return float(known.min()) if len(known) else math.nan
+    return least(np.asarray(chunk.scores))

@@ -1,5 +1,6 @@
 """What all drivers of a sweep are told besides what to fit: layout, memory, reports, pauses."""
 
+import signal
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -63,9 +64,18 @@ class Options(NamedTuple):
     share: Share | None = None
     keyboard: Noted | None = None
 
+    def noted(self) -> Noted:
+        """Returns what notes Ctrl-C; nothing where who shares the members out tells all."""
+        return Noted() if self.share is not None else Noted(signal.SIGINT)
+
     def stopped(self, noted: Noted) -> bool:
         """Returns whether Ctrl-C was noted, here or by who runs several sweeps in threads."""
         return any(one is not None and one.first is not None for one in (noted, self.keyboard))
+
+
+def whose(hparams: dict[str, Array], keys: Array) -> dict[str, PyTree]:
+    """Returns those arrays of a pause that say which sweep it is of."""
+    return {"hparams": hparams, "keys": jax.random.key_data(keys)}
 
 
 def check_own(
@@ -74,8 +84,7 @@ def check_own(
     """Raises ValueError if a pause is of another sweep than that of these facts and members."""
     if dict(paused.facts) != facts:
         raise ValueError(f"{where}: resume must belong to a sweep of {facts}, got {paused.facts}")
-    mine = {"hparams": hparams, "keys": jax.random.key_data(keys)}
-    for name, tree in mine.items():
+    for name, tree in whose(hparams, keys).items():
         other = paused.arrays[name]
         same = jax.tree.structure(tree) == jax.tree.structure(other) and all(
             map(np.array_equal, jax.tree.leaves(tree), jax.tree.leaves(other))

@@ -6,7 +6,6 @@ a flag for each member that ran; nothing else leaves the device.
 """
 
 import math
-import signal
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -17,12 +16,11 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from jaxnn import memory
-from jaxnn.signals import Noted
 from jaxnn.sweep import pool
 from jaxnn.sweep.constants import warn_of_constants
 from jaxnn.sweep.layouts import chosen, one_member, place
-from jaxnn.sweep.options import Options, Paused, check_own
-from jaxnn.sweep.progress import Reporter
+from jaxnn.sweep.options import Options, Paused, check_own, whose
+from jaxnn.sweep.progress import Reporter, least
 from jaxnn.sweep.rules import Records, Rule
 from jaxnn.types import Segments
 
@@ -148,8 +146,7 @@ def _facts(keys: Array, rule: Rule) -> dict[str, Any]:
 def _paused(states: PyTree, records: Records, hparams: Any, keys: Array, rule: Rule) -> Paused:
     """Returns all that is needed to go on; the records are copied, since they are written to."""
     arrays = {
-        "hparams": hparams,
-        "keys": jax.random.key_data(keys),
+        **whose(hparams, keys),
         "states": states,
         "records": {name: a.copy() for name, a in records._asdict().items()},
     }
@@ -225,8 +222,7 @@ def drive(
         return states if share is None else share.gather(n, states)
 
     report = Reporter(options.progress, n)
-    # Of many processes none may end by itself: who shares them out tells all.
-    with Noted(*(() if share is not None else (signal.SIGINT,))) as keyboard:
+    with options.noted() as keyboard:
         if options.resume is None:
             start = lambda states, rows: pool.begin(states, members, rows, shared, how=how)
             round_of(np.arange(n), start, 0)
@@ -245,7 +241,7 @@ def drive(
             go, stop = rule.decide(records)
             records.stopped[stop] = True
             done = ~records.racing if go.any() else np.ones(n, bool)
-            report(int(done.sum()), _least(records))
+            report(int(done.sum()), least(records.scores))
             if not go.any() or options.stopped(keyboard):
                 break
             round_of(np.flatnonzero(go), further, 1)
@@ -257,8 +253,3 @@ def drive(
     elif mesh is not None:
         results = in_order(results)
     return results, records, done
-
-
-def _least(records: Records) -> float:
-    known = records.scores[~np.isnan(records.scores)]
-    return float(known.min()) if len(known) else math.nan

@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 BAR = 20  # characters
 
 
@@ -41,6 +43,12 @@ def _clock(seconds: float) -> str:
     whole = round(seconds)
     minutes, hours = whole // 60 % 60, whole // 3600
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+def least(scores: np.ndarray) -> float:
+    """Returns the least of those scores that are there; NaN of none."""
+    known = scores[~np.isnan(scores)]
+    return float(known.min()) if len(known) else math.nan
 
 
 class Reporter:
